@@ -1,0 +1,115 @@
+"""Connections to one database, and what their failures mean."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import LiteralString, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from shard.errors import LedgerError, Malformed, Overloaded, SchemaMissing, ShardUnavailable
+from shard.limits import CONNECT_TIMEOUT_S, READ_POOL_CONNECTIONS, READ_POOL_TIMEOUT_S
+
+Connection: TypeAlias = AsyncConnection[TupleRow]
+_Row = TypeVar("_Row")
+
+# Connection failures, resources exhausted, shut down by an operator.
+_GONE = ("08", "53", "57")
+OUR_SQLSTATES = "LG"
+"""Errors that the ledger's own functions raise begin with this."""
+# Planning a large statement for each call costs more than a plan for its very values saves.
+_SESSION = "-c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC"
+
+
+def session_dsn(dsn: str) -> str:
+    """The DSN with the settings that each of our sessions runs under."""
+    return make_conninfo(dsn, options=_SESSION, connect_timeout=CONNECT_TIMEOUT_S)
+
+
+async def connect(dsn: str, *, autocommit: bool = False) -> Connection:
+    """Open one connection; raises ``ShardUnavailable`` when nobody answers."""
+    try:
+        return await AsyncConnection.connect(
+            session_dsn(dsn), autocommit=autocommit, prepare_threshold=0
+        )
+    except psycopg.OperationalError as error:
+        raise ShardUnavailable(f"The database does not answer: {error}") from None
+
+
+def told(error: psycopg.Error) -> LedgerError:
+    """What a failure of the database means, when nothing was written or only read."""
+    sqlstate = error.diag.sqlstate
+    message = error.diag.message_primary or str(error)
+    match error:
+        case errors.UndefinedTable() | errors.UndefinedFunction() | errors.InvalidSchemaName():
+            return SchemaMissing()
+        case errors.CheckViolation() | errors.DataError():
+            return Malformed(f"The database refuses the request: {message}")
+        case errors.DeadlockDetected() | errors.LockNotAvailable() | errors.QueryCanceled():
+            return Overloaded(f"The shard could not finish in time: {message}")
+    if sqlstate is None or sqlstate[:2] in _GONE:
+        return ShardUnavailable(f"The database does not answer: {message}")
+    return LedgerError(f"The database failed: {message}")
+
+
+@asynccontextmanager
+async def failures_told() -> AsyncIterator[None]:
+    """Turn the driver's errors into those of this product; errors of our own SQL pass."""
+    try:
+        yield
+    except (PoolTimeout, PoolClosed) as error:
+        raise ShardUnavailable(f"The database does not answer: {error}") from None
+    except psycopg.Error as error:
+        if (error.diag.sqlstate or "").startswith(OUR_SQLSTATES):
+            raise
+        raise told(error) from error
+
+
+class Readers:
+    """A small pool of connections for reads and for the short writes outside the lanes."""
+
+    def __init__(self, dsn: str) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            session_dsn(dsn),
+            kwargs={"autocommit": True, "prepare_threshold": 0},
+            min_size=0,
+            max_size=READ_POOL_CONNECTIONS,
+            timeout=READ_POOL_TIMEOUT_S,
+            open=False,
+            reconnect_timeout=READ_POOL_TIMEOUT_S,
+            check=AsyncConnectionPool.check_connection,
+        )
+
+    async def open(self) -> None:
+        """Start the pool; connections are made when they are asked for."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; raises ``ShardUnavailable``."""
+        async with failures_told(), self._pool.connection() as connection:
+            yield connection
+
+    async def rows(self, query: LiteralString, parameters: Sequence[object] = ()) -> list[TupleRow]:
+        """The rows of a query."""
+        async with self.connection() as connection:
+            return await (await connection.execute(query, parameters)).fetchall()
+
+    async def value(
+        self, kind: type[_Row], query: LiteralString, parameters: Sequence[object] = ()
+    ) -> _Row:
+        """The one value, of type ``kind``, of a query that always has a row."""
+        async with self.connection() as connection:
+            row = await (await connection.execute(query, parameters)).fetchone()
+        if row is None or not isinstance(row[0], kind):
+            raise LedgerError(f"A query that always gives a {kind.__name__} did not.")
+        return row[0]

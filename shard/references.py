@@ -1,0 +1,34 @@
+"""References name a command for ever; the request hash tells a repetition from a reuse."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from shard.errors import ReferenceMalformed
+
+_REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+_HASH_BYTES = 16
+
+
+def parse_reference(text: str) -> str:
+    """Check a client's reference; raises ``ReferenceMalformed``."""
+    if not _REFERENCE.fullmatch(text):
+        raise ReferenceMalformed
+    return text
+
+
+def request_hash(form: str, fields: Mapping[str, str | None]) -> bytes:
+    """Hash a canonical request: ``form`` is its name and version, absent fields are left out.
+
+    The hash covers what the client asked, never how it was routed, so a retry through
+    another router or after a range move is still the same request.
+    """
+    digest = hashlib.blake2b(form.encode(), digest_size=_HASH_BYTES)
+    for name in sorted(fields):
+        value = fields[name]
+        if value is not None:
+            encoded = value.encode()
+            digest.update(f"\n{name}={len(encoded)}:".encode() + encoded)
+    return digest.digest()

@@ -1,0 +1,191 @@
+-- Suspense items: money that left its debtor here and has not arrived yet. The item alone
+-- decides where it goes; whoever acts on it names the attempt he acts on.
+
+-- Lock the transfers of the named items, then the items, each sorted. With the transfers locked
+-- first, two settlements of parts of one transfer see each other's work.
+CREATE OR REPLACE FUNCTION ledger.lock_items(p_item uuid[]) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM FROM ledger.transfer AS t
+    JOIN (
+        SELECT DISTINCT i.debtor, i.origin, i.reference
+        FROM ledger.suspense_item AS i WHERE i.item_id = ANY (p_item)
+    ) AS k ON t.account_no = k.debtor AND t.origin = k.origin AND t.reference = k.reference
+    ORDER BY t.account_no, t.origin, t.reference
+    FOR NO KEY UPDATE OF t;
+    PERFORM FROM ledger.suspense_item AS i
+    WHERE i.item_id = ANY (p_item)
+    ORDER BY i.item_id
+    FOR NO KEY UPDATE;
+END
+$$;
+
+-- Bring the transfers of changed items up to date, and tell it in their events. Only where the
+-- debtor still lives here; elsewhere the present owner is told by a command of its own.
+CREATE OR REPLACE FUNCTION ledger.tell_transfers(
+    p_item uuid[], p_delivered_at timestamptz, p_date date, p_cause text
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    WITH touched AS (
+        SELECT DISTINCT i.debtor, i.origin, i.reference
+        FROM ledger.suspense_item AS i
+        JOIN ledger.owned_range AS r
+            ON i.debtor >= r.lo AND i.debtor < r.hi AND r.state = 'OWNED'
+        WHERE i.item_id = ANY (p_item)
+    ), present AS (
+        SELECT i.debtor, i.origin, i.reference, max(i.last_refusal) AS refusal,
+               (CASE
+                   WHEN bool_or(i.state = 'needs_repair') THEN 'needs_repair'
+                   WHEN bool_or(i.state = 'parked') THEN 'in_transit'
+                   WHEN bool_and(i.state = 'delivered') THEN 'delivered'
+                   WHEN bool_and(i.state = 'returned') THEN 'returned'
+                   ELSE 'partially_returned'
+               END)::ledger.money_state AS money_state
+        FROM ledger.suspense_item AS i
+        JOIN touched AS k ON (k.debtor, k.origin, k.reference) = (i.debtor, i.origin, i.reference)
+        GROUP BY i.debtor, i.origin, i.reference
+    ), changed AS (
+        UPDATE ledger.transfer AS t
+        SET money_state = p.money_state,
+            return_code = CASE WHEN p.money_state IN (
+                'returned', 'partially_returned', 'needs_repair'
+            ) THEN p.refusal END,
+            delivered_at = CASE WHEN p.money_state = 'delivered' THEN p_delivered_at END
+        FROM present AS p
+        WHERE t.account_no = p.debtor AND t.origin = p.origin AND t.reference = p.reference
+            AND t.money_state <> p.money_state
+        RETURNING t.account_no, t.origin, t.reference, t.money_state
+    )
+    INSERT INTO ledger.transfer_event (
+        account_no, origin, reference, n, happened_at, business_date, money_state, cause
+    )
+    SELECT c.account_no, c.origin, c.reference,
+           (SELECT coalesce(max(e.n), 0) + 1 FROM ledger.transfer_event AS e
+            WHERE (e.account_no, e.origin, e.reference)
+                = (c.account_no, c.origin, c.reference)),
+           ledger.now(), p_date, c.money_state, p_cause
+    FROM changed AS c;
+END
+$$;
+
+-- Close items whose present attempt was booked at its target: one transaction takes them from
+-- parked to delivered or returned, by compare-and-set on the attempt, and moves the sum of just
+-- those from suspense to the clearing account of the shard that booked them, one voucher per
+-- (booked_on, currency). Items that lost the race, or whose debtor's range is fenced, are left.
+CREATE OR REPLACE FUNCTION ledger.settle_v1(
+    p_lane integer, p_id uuid, p_item uuid[], p_attempt integer[], p_booked_on smallint[],
+    p_delivered_at timestamptz[]
+) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_shard smallint;
+    v_date date;
+    v_now timestamptz;
+    v_closed uuid[];
+    v_voucher record;
+    v_delivered_at timestamptz := (SELECT max(d.at) FROM unnest(p_delivered_at) AS d (at));
+BEGIN
+    PERFORM ledger.lock_ranges((
+        SELECT array_agg(i.debtor) || (SELECT s.shard * 1000000 FROM ledger.shard_state AS s)
+        FROM ledger.suspense_item AS i WHERE i.item_id = ANY (p_item)
+    ));
+    SELECT s.shard, s.business_date INTO STRICT v_shard, v_date FROM ledger.shard_state AS s;
+    PERFORM ledger.lock_items(p_item);
+
+    v_now := ledger.now();
+    WITH closed AS (
+        UPDATE ledger.suspense_item AS i
+        SET state = CASE WHEN i.target = i.debtor THEN 'returned'
+                         ELSE 'delivered' END::ledger.item_state,
+            settled_at = v_now, settled_on = v_date, booked_on = w.booked_on
+        FROM unnest(p_item, p_attempt, p_booked_on) AS w (item_id, attempt, booked_on)
+        WHERE i.item_id = w.item_id AND i.attempt = w.attempt AND i.state = 'parked'
+            AND ledger.may_write(i.debtor) <> 'RANGE_MOVING'
+        RETURNING i.item_id
+    )
+    SELECT array_agg(c.item_id) INTO v_closed FROM closed AS c;
+    IF v_closed IS NULL THEN
+        RETURN 0;
+    END IF;
+
+    PERFORM ledger.tell_transfers(v_closed, v_delivered_at, v_date, 'settled');
+    PERFORM ledger.write_settlement(p_lane, p_id, v_closed, v_shard, v_date);
+    RETURN cardinality(v_closed);
+END
+$$;
+
+-- The vouchers of a settlement: suspense -, clearing(booked_on) +, for the items just closed.
+CREATE OR REPLACE FUNCTION ledger.write_settlement(
+    p_lane integer, p_id uuid, p_closed uuid[], p_shard smallint, p_date date
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_legs record;
+    v_posted_at timestamptz;
+BEGIN
+    WITH sums AS (
+        SELECT i.booked_on, i.currency, sum(i.amount) AS amount,
+               p_shard * 1000000 + 100000 + y.account_index * 1000 AS suspense,
+               p_shard * 1000000 + 200000 + y.account_index * 1000 + i.booked_on AS clearing
+        FROM ledger.suspense_item AS i
+        JOIN ledger.currency AS y ON y.code = i.currency
+        WHERE i.item_id = ANY (p_closed)
+        GROUP BY i.booked_on, i.currency, y.account_index
+    ), voucher AS (
+        SELECT s.*, row_number() OVER (ORDER BY s.booked_on, s.currency)::integer AS n
+        FROM sums AS s
+    ), leg AS (
+        SELECT v.n, v.suspense AS account_no, -v.amount AS amount, v.clearing AS counterparty
+        FROM voucher AS v
+        UNION ALL
+        SELECT v.n, v.clearing, v.amount, v.suspense FROM voucher AS v
+    ), placed AS (
+        SELECT l.*, (p_lane % coalesce(a.bucket_count, 1))::smallint AS bucket
+        FROM leg AS l LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
+    )
+    SELECT (SELECT array_agg(v.suspense::bigint ORDER BY v.n) FROM voucher AS v) AS homes,
+           (SELECT array_agg(
+               'settle:' || p_id || ':' || v.booked_on || ':' || v.currency ORDER BY v.n
+           ) FROM voucher AS v) AS reference_names,
+           (SELECT array_agg(v.amount ORDER BY v.n) FROM voucher AS v) AS sums,
+           (SELECT array_agg(v.currency ORDER BY v.n) FROM voucher AS v) AS currencies,
+           (SELECT array_agg(v.clearing::bigint ORDER BY v.n) FROM voucher AS v) AS creditors,
+           array_agg(p.n ORDER BY p.n, p.amount) AS commands,
+           array_agg(p.account_no::bigint ORDER BY p.n, p.amount) AS accounts,
+           array_agg(p.bucket ORDER BY p.n, p.amount) AS buckets,
+           array_agg(p.amount ORDER BY p.n, p.amount) AS amounts,
+           array_agg(p.counterparty::bigint ORDER BY p.n, p.amount) AS counterparties
+    INTO v_legs FROM placed AS p;
+
+    PERFORM FROM ledger.balance AS b
+    JOIN (
+        SELECT DISTINCT l.account_no, l.bucket FROM unnest(v_legs.accounts, v_legs.buckets)
+            AS l (account_no, bucket)
+    ) AS touched ON touched.account_no = b.account_no AND touched.bucket = b.bucket
+    ORDER BY b.account_no, b.bucket
+    FOR NO KEY UPDATE OF b;
+    SELECT greatest(ledger.now(), max(b.posted_at)) INTO v_posted_at
+    FROM unnest(v_legs.accounts, v_legs.buckets) AS l (account_no, bucket)
+    JOIN ledger.balance AS b ON b.account_no = l.account_no AND b.bucket = l.bucket;
+
+    INSERT INTO ledger.transfer (
+        account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
+        currency, amount, business_date, value_date, posted_at, booked_on, purpose
+    )
+    SELECT c.home, 'system', c.reference, p_id, ''::bytea, 'ordinary', 'POSTED', 'posted',
+           c.creditor, c.currency, c.amount, p_date, p_date, v_posted_at, p_shard, 'settlement'
+    FROM unnest(v_legs.homes, v_legs.reference_names, v_legs.creditors, v_legs.currencies, v_legs.sums)
+        AS c (home, reference, creditor, currency, amount);
+    IF ledger.write_entries(
+        array_fill('POSTED'::ledger.outcome, ARRAY[cardinality(v_legs.homes)]), v_posted_at, p_shard,
+        p_date, v_legs.homes, array_fill('system'::ledger.origin, ARRAY[cardinality(v_legs.homes)]),
+        v_legs.reference_names, array_fill('ordinary'::ledger.kind, ARRAY[cardinality(v_legs.homes)]),
+        array_fill(p_id, ARRAY[cardinality(v_legs.homes)]),
+        array_fill(p_date, ARRAY[cardinality(v_legs.homes)]),
+        v_legs.commands, v_legs.accounts, v_legs.buckets, v_legs.amounts, v_legs.counterparties
+    ) IS NOT NULL THEN
+        RAISE EXCEPTION 'a system account has a floor' USING ERRCODE = 'LG103';
+    END IF;
+END
+$$;

@@ -1,0 +1,241 @@
+-- Named queries of one shard. Reads serve only accounts of ranges that are owned, fenced ones
+-- included: until it is released, a range's last state is here.
+
+-- name: lock_migrations
+-- Two runners wait for each other; released with the transaction.
+SELECT pg_advisory_xact_lock(7100, 0)
+
+-- name: create_migration_table
+CREATE TABLE IF NOT EXISTS public.schema_migration (
+    name text PRIMARY KEY,
+    checksum text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+
+-- name: applied_migrations
+SELECT m.name, m.checksum FROM public.schema_migration AS m
+
+-- name: record_migration
+INSERT INTO public.schema_migration (name, checksum) VALUES (%s, %s)
+ON CONFLICT (name) DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp()
+
+-- name: prepare_shard
+SELECT ledger.prepare_shard_v1(%s::smallint, %s::smallint[], %s::date, %s::integer, %s::smallint)
+
+-- name: adopt_range
+SELECT ledger.adopt_range_v1(%s::integer, %s::bigint, %s::bigint)
+
+-- name: ping
+SELECT s.shard::integer FROM ledger.shard_state AS s
+
+-- name: post_batch
+-- The answers come in the order of the commands.
+SELECT outcome::text, is_replay, transfer_id, money_state::text, business_date, posted_at,
+       booked_on, foreign_account, next_owner, epoch
+FROM ledger.post_batch_v1(
+    %s::integer, %s::uuid, %s::bigint[], %s::text[]::ledger.origin[], %s::text[],
+    %s::text[]::ledger.kind[], %s::uuid[], %s::bytea[], %s::text[], %s::numeric[], %s::bigint[],
+    %s::date[], %s::date[], %s::jsonb[], %s::text[],
+    %s::integer[], %s::bigint[], %s::numeric[], %s::bigint[],
+    %s::integer[], %s::uuid[], %s::bigint[], %s::numeric[]
+)
+
+-- name: range_of
+-- Who owns an account number, as far as this shard knows.
+SELECT r.state::text, r.next_owner::integer, r.epoch
+FROM ledger.owned_range AS r WHERE %s::bigint >= r.lo AND %s::bigint < r.hi
+
+-- name: owned_ranges
+SELECT r.range_id, r.lo, r.hi, r.epoch, r.state::text, r.next_owner::integer
+FROM ledger.owned_range AS r ORDER BY r.lo
+
+-- name: open_accounts
+SELECT o.outcome::text FROM ledger.open_accounts_v1(
+    %s::bigint[], %s::text[], %s::text[]::ledger.account_kind[], %s::numeric[], %s::smallint[],
+    %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text
+) AS o
+
+-- name: account
+SELECT a.account_no, a.currency, a.kind::text, a.status::text,
+       CASE WHEN a.has_floor THEN a.overdraft_limit END, a.bucket_count::integer, a.customer,
+       a.opened_on, n.content
+FROM ledger.account AS a
+JOIN ledger.owned_range AS r
+    ON a.account_no >= r.lo AND a.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = a.account_no AND n.origin = 'system' AND n.reference = 'account:name'
+WHERE a.account_no = %s::bigint
+
+-- name: change_status
+SELECT ledger.change_status_v1(
+    %s::bigint, %s::text::ledger.account_status, %s::text, %s::text
+)::text
+
+-- name: register_payment_file
+SELECT ledger.register_payment_file_v1(
+    %s::bigint, %s::text, %s::bytea, %s::integer, %s::numeric, %s::text
+)
+
+-- name: payment_file
+SELECT f.account_no, f.reference, f.file_hash, f.line_count, f.control_sum, f.currency,
+       f.registered_on, f.registered_at
+FROM ledger.payment_file AS f
+JOIN ledger.owned_range AS r
+    ON f.account_no >= r.lo AND f.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+WHERE f.account_no = %s::bigint AND f.reference = %s::text
+
+-- name: balance
+-- All four figures and the position they belong to, in one snapshot over all buckets.
+SELECT a.account_no, a.currency, sum(b.ledger), sum(b.held),
+       CASE WHEN a.has_floor THEN sum(b.ledger) - sum(b.held) + a.overdraft_limit END,
+       (SELECT coalesce(sum(i.amount), 0) FROM ledger.suspense_item AS i
+        WHERE i.debtor = a.account_no AND i.state IN ('parked', 'needs_repair')),
+       CASE WHEN a.bucket_count = 1 THEN max(b.seq)::text
+            ELSE string_agg(b.bucket || ':' || b.seq, ',' ORDER BY b.bucket) END,
+       ledger.now()
+FROM ledger.account AS a
+JOIN ledger.owned_range AS r
+    ON a.account_no >= r.lo AND a.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+JOIN ledger.balance AS b ON b.account_no = a.account_no
+WHERE a.account_no = %s::bigint
+GROUP BY a.account_no
+
+-- name: entries
+-- One page, oldest first. A bucket's entries are ordered by its seq; several buckets are merged
+-- by the time of posting. A delivery shows the reference its debtor gave.
+SELECT e.seq, e.bucket::integer, e.transfer_id, coalesce(t.end_to_end_id, e.reference), e.amount,
+       e.held_delta, e.ledger_after, e.held_after, e.counterparty, e.business_date, e.value_date,
+       e.posted_at, n.content
+FROM ledger.entry AS e
+LEFT JOIN ledger.transfer AS t
+    ON e.origin = 'delivery' AND t.account_no = e.home AND t.origin = e.origin
+    AND t.reference = e.reference
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = e.home AND n.origin = e.origin AND n.reference = e.reference
+WHERE e.account_no = %(account_no)s::bigint
+    AND e.business_date >= greatest(%(from_date)s::date, %(after_date)s::date)
+    AND e.business_date < %(to_date)s::date
+    AND (e.business_date, e.posted_at, e.bucket, e.seq) > (
+        %(after_date)s::date, %(after_time)s::timestamptz, %(after_bucket)s::smallint,
+        %(after_seq)s::bigint
+    )
+ORDER BY e.business_date, e.posted_at, e.bucket, e.seq
+LIMIT %(row_limit)s::integer
+
+-- name: transfer
+SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
+       t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
+       t.value_date, t.posted_at, t.delivered_at, t.convoy, n.content, t.request_hash
+FROM ledger.transfer AS t
+JOIN ledger.owned_range AS r
+    ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = t.account_no AND n.origin = t.origin AND n.reference = t.reference
+WHERE t.account_no = %s::bigint AND t.origin = %s::text::ledger.origin AND t.reference = %s::text
+
+-- name: transfers_by_prefix
+-- References sort by their bytes; the caller pads what it counts.
+SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
+       t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
+       t.value_date, t.posted_at, t.delivered_at, t.convoy, n.content, t.request_hash
+FROM ledger.transfer AS t
+JOIN ledger.owned_range AS r
+    ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = t.account_no AND n.origin = t.origin AND n.reference = t.reference
+WHERE t.account_no = %s::bigint AND t.origin = %s::text::ledger.origin
+    AND starts_with(t.reference, %s::text) AND t.reference > %s::text
+ORDER BY t.reference
+LIMIT %s::integer
+
+-- name: items_of_convoy
+SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
+       i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
+       i.parked_at, n.content, i.last_refusal::text
+FROM ledger.suspense_item AS i
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
+WHERE i.convoy = %s::uuid AND i.state = 'parked' AND i.carrier = 'convoy'
+ORDER BY i.item_id
+
+-- name: items_of_carrier
+SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
+       i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
+       i.parked_at, n.content, i.last_refusal::text
+FROM ledger.suspense_item AS i
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
+WHERE i.state = 'parked' AND i.carrier = %s::text::ledger.carrier
+ORDER BY i.parked_at
+LIMIT %s::integer
+
+-- name: items_of_route
+-- In the order of their ids, which is that of their birth; a page starts after the last one's id.
+SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
+       i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
+       i.parked_at, n.content, i.last_refusal::text
+FROM ledger.suspense_item AS i
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
+WHERE i.state = 'parked' AND i.carrier = 'route' AND i.route = %s::smallint
+    AND i.item_id > coalesce(%s::uuid, '00000000-0000-0000-0000-000000000000')
+ORDER BY i.item_id
+LIMIT %s::integer
+
+-- name: open_routes
+-- From each route straight to the next one in the index, however many items there are.
+WITH RECURSIVE open_route AS (
+    SELECT min(i.route) AS route
+    FROM ledger.suspense_item AS i
+    WHERE i.state = 'parked' AND i.carrier = 'route'
+    UNION ALL
+    SELECT (
+        SELECT min(i.route) FROM ledger.suspense_item AS i
+        WHERE i.state = 'parked' AND i.carrier = 'route' AND i.route > o.route
+    )
+    FROM open_route AS o
+    WHERE o.route IS NOT NULL
+)
+SELECT o.route FROM open_route AS o WHERE o.route IS NOT NULL ORDER BY o.route
+
+-- name: stragglers
+SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
+       i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
+       i.parked_at, n.content, i.last_refusal::text
+FROM ledger.suspense_item AS i
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
+WHERE i.state = 'parked' AND i.carrier = 'convoy'
+    AND i.parked_at < ledger.now() - make_interval(secs => %s::double precision)
+ORDER BY i.parked_at
+LIMIT %s::integer
+
+-- name: settle
+SELECT ledger.settle_v1(
+    %s::integer, %s::uuid, %s::uuid[], %s::integer[], %s::smallint[], %s::timestamptz[]
+)
+
+-- name: redirect
+SELECT ledger.redirect_v1(%s::uuid[], %s::integer[], %s::bigint[], %s::text[]::ledger.outcome[])
+
+-- name: hand_over
+SELECT ledger.hand_over_v1(%s::uuid[], %s::text::ledger.carrier, %s::smallint)
+
+-- name: restamp
+SELECT ledger.restamp_v1(%s::uuid[], %s::uuid)
+
+-- name: mark_needs_repair
+SELECT ledger.mark_needs_repair_v1(%s::uuid, %s::integer, %s::text::ledger.outcome)
+
+-- name: open_totals
+SELECT i.state::text, i.currency, count(*), sum(i.amount), min(i.parked_at)
+FROM ledger.suspense_item AS i
+WHERE i.state IN ('parked', 'needs_repair')
+GROUP BY i.state, i.currency
+ORDER BY i.state, i.currency
+
+-- name: business_date
+SELECT s.business_date FROM ledger.shard_state AS s
+
+-- name: advance_business_date
+SELECT ledger.advance_business_date_v1(%s::date, %s::integer)

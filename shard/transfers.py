@@ -1,0 +1,87 @@
+"""Transfers as they stand: the stored command of a reference and its present state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from psycopg.rows import TupleRow
+
+from shard.commands import Kind, MoneyState, Origin
+from shard.connections import Readers
+from shard.named_queries import QUERIES
+from shard.outcomes import Outcome
+from shard.ownership import Ownership
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRecord:
+    """One command under its reference; ``amount`` in ``currency``, times in UTC.
+
+    ``outcome`` is what the home shard decided; ``return_code`` why money came back.
+    ``convoy`` is the one the parked amounts boarded first.
+    """
+
+    home: int
+    origin: Origin
+    reference: str
+    transfer_id: UUID
+    kind: Kind
+    creditor: int | None
+    amount: Decimal
+    currency: str
+    outcome: Outcome
+    money_state: MoneyState
+    return_code: Outcome | None
+    business_date: date
+    value_date: date
+    posted_at: datetime
+    delivered_at: datetime | None
+    convoy: UUID | None
+    narrative: str | None
+    request_hash: bytes
+
+
+class Transfers:
+    """Reads the commands of one shard's accounts."""
+
+    def __init__(self, readers: Readers, ownership: Ownership) -> None:
+        self._readers = readers
+        self._ownership = ownership
+
+    async def get(self, home: int, origin: Origin, reference: str) -> TransferRecord:
+        """The command of one reference; raises ``NotFound``, ``NotOwner``."""
+        rows = await self._readers.rows(QUERIES["transfer"], (home, origin.value, reference))
+        if not rows:
+            raise await self._ownership.explain_absence(home, "transfer")
+        return _record(rows[0])
+
+    async def by_reference_prefix(
+        self, home: int, origin: Origin, prefix: str, after: str | None, limit: int
+    ) -> list[TransferRecord]:
+        """Commands whose reference starts with ``prefix``, after ``after``, by their bytes."""
+        rows = await self._readers.rows(
+            QUERIES["transfers_by_prefix"], (home, origin.value, prefix, after or "", limit)
+        )
+        return [_record(row) for row in rows]
+
+
+def _record(row: TupleRow) -> TransferRecord:
+    (home, origin, reference, transfer_id, kind, creditor, amount, currency, outcome, money_state,
+     return_code, *rest) = row  # fmt: skip
+    return TransferRecord(
+        home,
+        Origin(origin),
+        reference,
+        transfer_id,
+        Kind(kind),
+        creditor,
+        amount,
+        currency,
+        Outcome(outcome),
+        MoneyState(money_state),
+        Outcome(return_code) if return_code is not None else None,
+        *rest,
+    )
