@@ -1,0 +1,279 @@
+"""A bank without servers, for tests of HTTP's own rules: parsing, problems, headers, documents.
+
+It answers what the test scripted and remembers what it was asked. Nothing about money may be
+tested with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import cast
+from uuid import UUID
+
+import httpx
+
+from router.accounts import Opened, Opening
+from router.http.app import create_app
+from router.range_map import MappedRange, RangeMap
+from router.telemetry import Metrics
+from router.transfers import Submitted, TransferRequest
+from router.wiring import Bank
+from shard.accounts import Account, AccountKind, AccountStatus
+from shard.balances import Balance
+from shard.commands import Kind, MoneyState, Origin
+from shard.errors import ShardUnavailable
+from shard.outcomes import Outcome
+from shard.ownership import OwnedRange, RangeState
+from shard.statements import EntryLine, EntryPage
+from shard.suspense import OpenTotal
+from shard.transfers import TransferRecord
+
+TRANSFER_ID = UUID("0193a4f2-7c1e-7000-8000-000000000001")
+CONVOY_ID = UUID("0193a4f2-7c1e-7000-8000-00000000000c")
+POSTED_AT = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
+BUSINESS_DATE = date(2026, 11, 21)
+
+ACCOUNT = Account(
+    account_no=2_000_000_123,
+    currency="EUR",
+    kind=AccountKind.CUSTOMER,
+    status=AccountStatus.OPEN,
+    overdraft_limit=Decimal("0.0000"),
+    bucket_count=1,
+    customer="C-000123",
+    opened_on=BUSINESS_DATE,
+    name="Ada Lovelace",
+)
+BALANCE = Balance(
+    account_no=2_000_000_123,
+    currency="EUR",
+    ledger=Decimal("980.0000"),
+    held=Decimal("30.0000"),
+    available=Decimal("950.0000"),
+    in_transit=Decimal("20.0000"),
+    seq="41",
+    as_of=POSTED_AT,
+)
+ENTRY = EntryLine(
+    seq=41,
+    bucket=0,
+    transfer_id=TRANSFER_ID,
+    reference="PAY-17",
+    amount=Decimal("-20.0000"),
+    held_delta=Decimal("0.0000"),
+    ledger_after=Decimal("980.0000"),
+    held_after=Decimal("30.0000"),
+    counterparty=3_000_000_456,
+    business_date=BUSINESS_DATE,
+    value_date=BUSINESS_DATE,
+    posted_at=POSTED_AT,
+    narrative="Rent",
+)
+
+
+@dataclass(slots=True)
+class ScriptedTransfers:
+    """Accepts every transfer in ``money_state``, unless it is told to ``fail``."""
+
+    money_state: MoneyState = MoneyState.POSTED
+    after_wait: MoneyState = MoneyState.DELIVERED
+    outcome: Outcome = Outcome.POSTED
+    return_code: Outcome | None = None
+    is_replay: bool = False
+    fail: Exception | None = None
+    asked: list[TransferRequest] = field(default_factory=list)
+    waited_s: list[float] = field(default_factory=list)
+
+    async def submit(self, request: TransferRequest) -> Submitted:
+        """Remember and answer."""
+        self.asked.append(request)
+        if self.fail is not None:
+            raise self.fail
+        return Submitted(self._record(request), self.is_replay)
+
+    async def get(self, debtor: int, reference: str) -> TransferRecord:
+        """A transfer of 20.00 EUR."""
+        if self.fail is not None:
+            raise self.fail
+        wanted = TransferRequest(reference, debtor, 3_000_000_456, Decimal("20.0000"), "EUR")
+        return self._record(wanted)
+
+    async def wait(self, record: TransferRecord, seconds: float) -> TransferRecord:
+        """The record in the state of ``after_wait``."""
+        self.waited_s.append(seconds)
+        if record.money_state is not MoneyState.IN_TRANSIT:
+            return record
+        return replace(record, money_state=self.after_wait)
+
+    def _record(self, request: TransferRequest) -> TransferRecord:
+        is_parked = self.money_state is not MoneyState.POSTED
+        return TransferRecord(
+            home=request.debtor,
+            origin=Origin.CLIENT,
+            reference=request.reference,
+            transfer_id=TRANSFER_ID,
+            kind=Kind.ORDINARY,
+            creditor=request.creditor,
+            amount=request.amount,
+            currency=request.currency,
+            outcome=self.outcome,
+            money_state=self.money_state,
+            return_code=self.return_code,
+            business_date=BUSINESS_DATE,
+            value_date=BUSINESS_DATE,
+            posted_at=POSTED_AT,
+            delivered_at=None,
+            convoy=CONVOY_ID if is_parked else None,
+            narrative=request.narrative,
+            request_hash=b"",
+        )
+
+
+@dataclass(slots=True)
+class ScriptedAccounts:
+    """Knows one account, unless it is told to ``fail``."""
+
+    is_new: bool = True
+    fail: Exception | None = None
+    page: EntryPage = field(default_factory=lambda: EntryPage([ENTRY], "next", "EUR"))
+    opened: list[Opening] = field(default_factory=list)
+    asked: list[dict[str, object]] = field(default_factory=list)
+
+    async def open(self, opening: Opening, *, actor: str) -> Opened:
+        """Remember and answer."""
+        self.opened.append(opening)
+        self._may_fail()
+        return Opened(ACCOUNT, self.is_new)
+
+    async def get(self, account_no: int) -> Account:
+        """The account."""
+        self._may_fail()
+        return replace(ACCOUNT, account_no=account_no)
+
+    async def change_status(
+        self, account_no: int, status: AccountStatus, *, actor: str, reason: str
+    ) -> Account:
+        """Remember and answer."""
+        self._may_fail()
+        self.asked.append({"account_no": account_no, "status": status, "reason": reason})
+        return replace(ACCOUNT, account_no=account_no, status=status)
+
+    async def balance(self, account_no: int) -> Balance:
+        """The balance."""
+        self._may_fail()
+        return replace(BALANCE, account_no=account_no)
+
+    async def entries(self, account_no: int, **query: object) -> EntryPage:
+        """Remember and answer."""
+        self._may_fail()
+        self.asked.append({"account_no": account_no, **query})
+        return self.page
+
+    def _may_fail(self) -> None:
+        if self.fail is not None:
+            raise self.fail
+
+
+@dataclass(slots=True)
+class ScriptedShard:
+    """A shard that answers unless it is down; it plays its own lanes and tables."""
+
+    number: int
+    is_down: bool = False
+    queued_commands: int = 3
+    batches: int = 10
+    commands: int = 250
+
+    @property
+    def lanes(self) -> ScriptedShard:
+        """Itself."""
+        return self
+
+    @property
+    def suspense(self) -> ScriptedShard:
+        """Itself."""
+        return self
+
+    @property
+    def ownership(self) -> ScriptedShard:
+        """Itself."""
+        return self
+
+    @property
+    def business_day(self) -> ScriptedShard:
+        """Itself."""
+        return self
+
+    async def ping(self) -> None:
+        """A sign of life."""
+        self._may_fail()
+
+    async def get(self) -> date:
+        """The business date."""
+        self._may_fail()
+        return BUSINESS_DATE
+
+    async def ranges(self) -> list[OwnedRange]:
+        """Two ranges, the second on its way out."""
+        self._may_fail()
+        first = self.number * 1_000_000_000
+        return [
+            OwnedRange(1001, first, first + 500, 1, RangeState.OWNED, None),
+            OwnedRange(1002, first + 500, first + 1000, 2, RangeState.FENCED, 9),
+        ]
+
+    async def open_totals(self) -> list[OpenTotal]:
+        """Two amounts under way."""
+        self._may_fail()
+        return [OpenTotal("parked", "EUR", 2, Decimal("40.0000"), POSTED_AT)]
+
+    def _may_fail(self) -> None:
+        if self.is_down:
+            raise ShardUnavailable("connection to server at 10.0.0.1 failed")
+
+
+class ScriptedRoutes:
+    """One range of customers for each shard."""
+
+    def __init__(self, shards: dict[int, ScriptedShard]) -> None:
+        self.range_map = RangeMap(
+            tuple(MappedRange(n * 10**9, (n + 1) * 10**9, 1000 + n, n, 1) for n in shards)
+        )
+
+    async def owner_of(self, account_no: int) -> int:
+        """The shard's number is the first digit."""
+        return account_no // 10**9
+
+
+@dataclass(slots=True)
+class ScriptedConvoys:
+    """Some convoys."""
+
+    waiting: int = 1
+    travelling: int = 2
+
+
+class ScriptedBank:
+    """All parts of a bank that HTTP touches."""
+
+    def __init__(self) -> None:
+        self.shards = {number: ScriptedShard(number) for number in (2, 3)}
+        self.directory = ScriptedShard(0)
+        self.routes = ScriptedRoutes(self.shards)
+        self.transfers = ScriptedTransfers()
+        self.accounts = ScriptedAccounts()
+        self.convoys = ScriptedConvoys()
+        self.temporal: object | None = object()
+
+
+@asynccontextmanager
+async def http_client(bank: ScriptedBank) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application over a scripted bank, without sockets."""
+    app = create_app(cast(Bank, bank), Metrics())
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://bank") as client:
+        yield client
