@@ -22,20 +22,33 @@ _Row = TypeVar("_Row")
 _GONE = ("08", "53", "57")
 OUR_SQLSTATES = "LG"
 """Errors that the ledger's own functions raise begin with this."""
-# Planning a large statement for each call costs more than a plan for its very values saves.
-_SESSION = "-c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC"
+_SESSION = "-c jit=off -c timezone=UTC"
+# Planning a large statement for each call costs more than a plan for its very values saves; and
+# a plan made while the tables were small must still be the right one when they have grown.
+_SHORT_WORK = (
+    f"{_SESSION} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+    " -c random_page_cost=1.1"
+)
 
 
-def session_dsn(dsn: str) -> str:
-    """The DSN with the settings that each of our sessions runs under."""
-    return make_conninfo(dsn, options=_SESSION, connect_timeout=CONNECT_TIMEOUT_S)
+def session_dsn(dsn: str, *, is_for_reports: bool = False) -> str:
+    """The DSN with the settings that our sessions run under."""
+    options = _SESSION if is_for_reports else _SHORT_WORK
+    return make_conninfo(dsn, options=options, connect_timeout=CONNECT_TIMEOUT_S)
 
 
-async def connect(dsn: str, *, autocommit: bool = False) -> Connection:
-    """Open one connection; raises ``ShardUnavailable`` when nobody answers."""
+async def connect(
+    dsn: str, *, autocommit: bool = False, is_for_reports: bool = False
+) -> Connection:
+    """Open one connection; raises ``ShardUnavailable`` when nobody answers.
+
+    Reports read whole tables; everything else reads the few rows it names.
+    """
     try:
         return await AsyncConnection.connect(
-            session_dsn(dsn), autocommit=autocommit, prepare_threshold=0
+            session_dsn(dsn, is_for_reports=is_for_reports),
+            autocommit=autocommit,
+            prepare_threshold=0,
         )
     except psycopg.OperationalError as error:
         raise ShardUnavailable(f"The database does not answer: {error}") from None

@@ -57,7 +57,7 @@ class Invariants:
 
     async def check(self) -> list[Finding]:
         """Every violation, at most ``FINDINGS_PER_INVARIANT`` of each kind."""
-        async with failures_told(), await connect(self._dsn) as connection:
+        async with failures_told(), await connect(self._dsn, is_for_reports=True) as connection:
             await _take_snapshot(connection)
             findings = []
             for name in INVARIANTS:
@@ -75,7 +75,7 @@ class Invariants:
         return [TrialLine(*row) for row in await self._figures("trial_balance")]
 
     async def _figures(self, name: str) -> list[TupleRow]:
-        async with failures_told(), await connect(self._dsn) as connection:
+        async with failures_told(), await connect(self._dsn, is_for_reports=True) as connection:
             await _take_snapshot(connection)
             return await (await connection.execute(_QUERIES[name])).fetchall()
 

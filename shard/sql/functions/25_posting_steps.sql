@@ -55,19 +55,21 @@ BEGIN
 END
 $$;
 
--- The legs of the claimed commands as parallel arrays sorted by (command, leg), completed by one
--- suspense leg for each command that has items, each with the bucket it goes to.
-CREATE OR REPLACE FUNCTION ledger.legs_to_book(
-    p_lane integer, p_shard smallint, p_claimed boolean[], p_home bigint[], p_currency text[],
-    p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
+-- Lock the balances that the claimed commands touch, in the order of (account, bucket), and
+-- return their legs as parallel arrays sorted by (command, leg), each with the bucket it goes to.
+-- Each command that has items gets one leg more, on this shard's suspense account. Accounts in
+-- `p_gather` are locked with all their buckets.
+CREATE OR REPLACE FUNCTION ledger.lock_legs(
+    p_lane integer, p_shard smallint, p_claimed boolean[], p_gather bigint[], p_home bigint[],
+    p_currency text[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
     p_leg_counterparty bigint[], p_item_command integer[], p_item_amount numeric[],
     OUT commands integer[], OUT accounts bigint[], OUT buckets smallint[], OUT amounts numeric[],
-    OUT counterparties bigint[], OUT suspense boolean[]
+    OUT counterparties bigint[], OUT suspense boolean[], OUT locked_rows bigint
 )
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 BEGIN
-    WITH leg AS (
+    WITH wanted AS (
         SELECT l.command, l.account_no, l.amount, l.counterparty, false AS is_suspense, l.n
         FROM unnest(p_leg_command, p_leg_account, p_leg_amount, p_leg_counterparty)
             WITH ORDINALITY AS l (command, account_no, amount, counterparty, n)
@@ -81,21 +83,87 @@ BEGIN
         JOIN ledger.currency AS y ON y.code = c.currency
         WHERE p_claimed[i.command]
         GROUP BY i.command, y.account_index, c.home
+    ), leg AS MATERIALIZED (
+        SELECT w.*, (CASE WHEN a.bucket_count > 1 THEN p_lane % a.bucket_count
+                          ELSE 0 END)::smallint AS bucket
+        FROM wanted AS w
+        LEFT JOIN ledger.account AS a ON a.account_no = w.account_no
+    ), locked AS MATERIALIZED (
+        SELECT b.account_no
+        FROM ledger.balance AS b
+        JOIN (
+            SELECT l.account_no, l.bucket FROM leg AS l
+            UNION
+            SELECT g.account_no, g.bucket
+            FROM ledger.balance AS g WHERE g.account_no = ANY (p_gather)
+        ) AS touched ON touched.account_no = b.account_no AND touched.bucket = b.bucket
+        ORDER BY b.account_no, b.bucket
+        FOR NO KEY UPDATE OF b
     )
     SELECT array_agg(l.command ORDER BY l.command, l.n),
            array_agg(l.account_no ORDER BY l.command, l.n),
-           array_agg(
-               (CASE WHEN a.bucket_count > 1 THEN p_lane % a.bucket_count ELSE 0 END)::smallint
-               ORDER BY l.command, l.n
-           ),
+           array_agg(l.bucket ORDER BY l.command, l.n),
            array_agg(l.amount ORDER BY l.command, l.n),
            array_agg(l.counterparty ORDER BY l.command, l.n),
-           array_agg(l.is_suspense ORDER BY l.command, l.n)
-    INTO commands, accounts, buckets, amounts, counterparties, suspense
-    FROM leg AS l
-    LEFT JOIN ledger.account AS a ON a.account_no = l.account_no;
+           array_agg(l.is_suspense ORDER BY l.command, l.n),
+           (SELECT count(*) FROM locked)
+    INTO commands, accounts, buckets, amounts, counterparties, suspense, locked_rows
+    FROM leg AS l;
 END
 $$;
+
+-- Refuse, under the balance locks, what accounts speak against: unknown, closed, frozen, another
+-- currency, a system account named by a client. Funds are not judged here. A bucket that was
+-- drained since it was chosen makes the caller lock again (LG901).
+CREATE OR REPLACE FUNCTION ledger.judge_accounts(
+    p_origin ledger.origin[], p_kind ledger.kind[], p_currency text[], p_leg_command integer[],
+    p_leg_account bigint[], p_leg_bucket smallint[], p_leg_suspense boolean[],
+    INOUT outcomes ledger.outcome[]
+)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_refused record;
+BEGIN
+    FOR v_refused IN
+        SELECT l.command, bool_or(a.account_no IS NOT NULL AND b.account_no IS NULL) AS is_lost,
+               min(ledger.refusal_of(
+                   c.origin, c.kind, c.currency, l.account_no, l.is_suspense, a.kind, a.status,
+                   a.currency
+               )) AS outcome
+        FROM unnest(p_leg_command, p_leg_account, p_leg_bucket, p_leg_suspense)
+            AS l (command, account_no, bucket, is_suspense)
+        JOIN unnest(p_origin, p_kind, p_currency)
+            WITH ORDINALITY AS c (origin, kind, currency, n) ON c.n = l.command
+        LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
+        LEFT JOIN ledger.balance AS b ON b.account_no = l.account_no AND b.bucket = l.bucket
+        GROUP BY l.command
+    LOOP
+        IF v_refused.is_lost THEN
+            RAISE EXCEPTION 'a bucket was drained meanwhile' USING ERRCODE = 'LG901';
+        ELSIF v_refused.outcome IS NOT NULL THEN
+            outcomes[v_refused.command] := v_refused.outcome;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- What an account speaks against one leg, or NULL.
+CREATE OR REPLACE FUNCTION ledger.refusal_of(
+    p_origin ledger.origin, p_kind ledger.kind, p_currency text, p_account bigint,
+    p_is_suspense boolean, p_account_kind ledger.account_kind,
+    p_status ledger.account_status, p_account_currency text
+) RETURNS ledger.outcome
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (CASE
+    WHEN p_account < 1000000000 AND NOT p_is_suspense AND p_origin <> 'system'
+        AND NOT (p_origin = 'delivery' AND p_account_kind = 'clearing')
+    THEN 'SYSTEM_ACCOUNT'::ledger.outcome
+    WHEN p_status IS NULL THEN 'ACCOUNT_UNKNOWN'::ledger.outcome
+    WHEN p_status = 'closed' THEN 'ACCOUNT_CLOSED'::ledger.outcome
+    WHEN p_status = 'frozen' AND p_kind = 'ordinary' THEN 'ACCOUNT_FROZEN'::ledger.outcome
+    WHEN p_account_currency <> p_currency THEN 'CURRENCY_MISMATCH'::ledger.outcome
+END);
 
 -- Give the refused commands of a batch their outcome, before anybody can have seen another one.
 -- What a client's mistake in naming an account must not leave behind is deleted again.

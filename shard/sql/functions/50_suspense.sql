@@ -121,71 +121,57 @@ CREATE OR REPLACE FUNCTION ledger.write_settlement(
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    v_legs record;
+    v_voucher record;
+    v_leg record;
+    v_count integer;
     v_posted_at timestamptz;
 BEGIN
-    WITH sums AS (
+    SELECT array_agg(s.suspense) AS home, array_agg(s.clearing) AS creditor,
+           array_agg(s.amount) AS amount, array_agg(s.currency) AS currency,
+           array_agg('settle:' || p_id || ':' || s.booked_on || ':' || s.currency) AS reference
+    INTO v_voucher
+    FROM (
         SELECT i.booked_on, i.currency, sum(i.amount) AS amount,
-               p_shard * 1000000 + 100000 + y.account_index * 1000 AS suspense,
-               p_shard * 1000000 + 200000 + y.account_index * 1000 + i.booked_on AS clearing
+               (p_shard * 1000000 + 100000 + y.account_index * 1000)::bigint AS suspense,
+               (p_shard * 1000000 + 200000 + y.account_index * 1000 + i.booked_on)::bigint
+                   AS clearing
         FROM ledger.suspense_item AS i
         JOIN ledger.currency AS y ON y.code = i.currency
         WHERE i.item_id = ANY (p_closed)
         GROUP BY i.booked_on, i.currency, y.account_index
-    ), voucher AS (
-        SELECT s.*, row_number() OVER (ORDER BY s.booked_on, s.currency)::integer AS n
-        FROM sums AS s
-    ), leg AS (
-        SELECT v.n, v.suspense AS account_no, -v.amount AS amount, v.clearing AS counterparty
-        FROM voucher AS v
-        UNION ALL
-        SELECT v.n, v.clearing, v.amount, v.suspense FROM voucher AS v
-    ), placed AS (
-        SELECT l.*, (p_lane % coalesce(a.bucket_count, 1))::smallint AS bucket
-        FROM leg AS l LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
-    )
-    SELECT (SELECT array_agg(v.suspense::bigint ORDER BY v.n) FROM voucher AS v) AS homes,
-           (SELECT array_agg(
-               'settle:' || p_id || ':' || v.booked_on || ':' || v.currency ORDER BY v.n
-           ) FROM voucher AS v) AS reference_names,
-           (SELECT array_agg(v.amount ORDER BY v.n) FROM voucher AS v) AS sums,
-           (SELECT array_agg(v.currency ORDER BY v.n) FROM voucher AS v) AS currencies,
-           (SELECT array_agg(v.clearing::bigint ORDER BY v.n) FROM voucher AS v) AS creditors,
-           array_agg(p.n ORDER BY p.n, p.amount) AS commands,
-           array_agg(p.account_no::bigint ORDER BY p.n, p.amount) AS accounts,
-           array_agg(p.bucket ORDER BY p.n, p.amount) AS buckets,
-           array_agg(p.amount ORDER BY p.n, p.amount) AS amounts,
-           array_agg(p.counterparty::bigint ORDER BY p.n, p.amount) AS counterparties
-    INTO v_legs FROM placed AS p;
+    ) AS s;
+    v_count := cardinality(v_voucher.home);
 
-    PERFORM FROM ledger.balance AS b
-    JOIN (
-        SELECT DISTINCT l.account_no, l.bucket FROM unnest(v_legs.accounts, v_legs.buckets)
-            AS l (account_no, bucket)
-    ) AS touched ON touched.account_no = b.account_no AND touched.bucket = b.bucket
-    ORDER BY b.account_no, b.bucket
-    FOR NO KEY UPDATE OF b;
-    SELECT greatest(ledger.now(), max(b.posted_at)) INTO v_posted_at
-    FROM unnest(v_legs.accounts, v_legs.buckets) AS l (account_no, bucket)
-    JOIN ledger.balance AS b ON b.account_no = l.account_no AND b.bucket = l.bucket;
-
+    SELECT l.* INTO v_leg FROM ledger.lock_legs(
+        p_lane, p_shard, array_fill(true, ARRAY[v_count]), '{}', v_voucher.home,
+        v_voucher.currency,
+        (SELECT array_agg(n.n) FROM generate_series(1, 2 * v_count) AS g (i),
+                LATERAL (SELECT (g.i - 1) % v_count + 1) AS n (n)),
+        v_voucher.home || v_voucher.creditor,
+        (SELECT array_agg(-a.amount) FROM unnest(v_voucher.amount) AS a (amount))
+            || v_voucher.amount,
+        v_voucher.creditor || v_voucher.home, '{}', '{}'
+    ) AS l;
+    v_posted_at := ledger.write_entries(
+        array_fill('POSTED'::ledger.outcome, ARRAY[v_count]), ledger.now(), p_shard, p_date,
+        v_voucher.home, array_fill('system'::ledger.origin, ARRAY[v_count]), v_voucher.reference,
+        array_fill('ordinary'::ledger.kind, ARRAY[v_count]), array_fill(p_id, ARRAY[v_count]),
+        v_voucher.currency, array_fill(p_date, ARRAY[v_count]), v_leg.commands, v_leg.accounts,
+        v_leg.buckets, v_leg.amounts, v_leg.counterparties, v_leg.suspense
+    );
+    IF v_posted_at IS NULL THEN
+        RAISE EXCEPTION 'a settlement cannot be written: is the clearing account missing?'
+            USING ERRCODE = 'LG103';
+    END IF;
     INSERT INTO ledger.transfer (
         account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
         currency, amount, business_date, value_date, posted_at, booked_on, purpose
     )
-    SELECT c.home, 'system', c.reference, p_id, ''::bytea, 'ordinary', 'POSTED', 'posted',
-           c.creditor, c.currency, c.amount, p_date, p_date, v_posted_at, p_shard, 'settlement'
-    FROM unnest(v_legs.homes, v_legs.reference_names, v_legs.creditors, v_legs.currencies, v_legs.sums)
-        AS c (home, reference, creditor, currency, amount);
-    IF ledger.write_entries(
-        array_fill('POSTED'::ledger.outcome, ARRAY[cardinality(v_legs.homes)]), v_posted_at, p_shard,
-        p_date, v_legs.homes, array_fill('system'::ledger.origin, ARRAY[cardinality(v_legs.homes)]),
-        v_legs.reference_names, array_fill('ordinary'::ledger.kind, ARRAY[cardinality(v_legs.homes)]),
-        array_fill(p_id, ARRAY[cardinality(v_legs.homes)]),
-        array_fill(p_date, ARRAY[cardinality(v_legs.homes)]),
-        v_legs.commands, v_legs.accounts, v_legs.buckets, v_legs.amounts, v_legs.counterparties
-    ) IS NOT NULL THEN
-        RAISE EXCEPTION 'a system account has a floor' USING ERRCODE = 'LG103';
-    END IF;
+    SELECT c.home, 'system', c.reference, p_id, '', 'ordinary', 'POSTED', 'posted', c.creditor,
+           c.currency, c.amount, p_date, p_date, v_posted_at, p_shard, 'settlement'
+    FROM unnest(
+        v_voucher.home, v_voucher.reference, v_voucher.creditor, v_voucher.currency,
+        v_voucher.amount
+    ) AS c (home, reference, creditor, currency, amount);
 END
 $$;

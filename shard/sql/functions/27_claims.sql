@@ -1,0 +1,149 @@
+-- References: claiming them, and telling what became of commands that were not ours to decide.
+
+-- Insert the rows of commands that are still POSTED, sorted by key, and return how many were
+-- inserted. A row that somebody else is inserting is waited for. Outcomes are provisional until
+-- the batch commits.
+CREATE OR REPLACE FUNCTION ledger.claim_references(
+    p_outcome ledger.outcome[], p_now timestamptz, p_shard smallint, p_date date, p_convoy uuid,
+    p_home bigint[], p_origin ledger.origin[], p_reference text[], p_kind ledger.kind[],
+    p_id uuid[], p_hash bytea[], p_currency text[], p_amount numeric[], p_creditor bigint[],
+    p_value_date date[], p_detail jsonb[], p_item_command integer[]
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+DECLARE
+    v_claims bigint;
+BEGIN
+    INSERT INTO ledger.transfer (
+        account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
+        currency, amount, business_date, value_date, posted_at, booked_on, convoy, channel,
+        actor, purpose, correlation_id, end_to_end_id, trace_id
+    )
+    SELECT f.home, f.origin, f.reference, f.id, f.hash, f.kind,
+           CASE WHEN f.kind = 'tombstone' THEN 'RECALLED' ELSE 'POSTED' END::ledger.outcome,
+           CASE WHEN f.kind = 'tombstone' THEN 'none' WHEN f.has_items THEN 'in_transit'
+                ELSE 'posted' END::ledger.money_state,
+           f.creditor, f.currency, f.amount, p_date, coalesce(f.value_date, p_date), p_now,
+           p_shard, CASE WHEN f.has_items THEN p_convoy END, f.detail ->> 'channel',
+           f.detail ->> 'actor', f.detail ->> 'purpose', f.detail ->> 'correlation_id',
+           f.detail ->> 'end_to_end_id', f.detail ->> 'trace_id'
+    FROM (
+        SELECT DISTINCT ON (a.home, a.origin, a.reference)
+               a.*, i.command IS NOT NULL AS has_items
+        FROM unnest(
+            p_home, p_origin, p_reference, p_kind, p_id, p_hash, p_currency, p_amount, p_creditor,
+            p_value_date, p_detail, p_outcome
+        ) WITH ORDINALITY AS a (
+            home, origin, reference, kind, id, hash, currency, amount, creditor, value_date,
+            detail, outcome, n
+        )
+        LEFT JOIN (SELECT DISTINCT u.command FROM unnest(p_item_command) AS u (command)) AS i
+            ON i.command = a.n
+        WHERE a.outcome = 'POSTED'
+        ORDER BY a.home, a.origin, a.reference, a.n
+    ) AS f
+    ORDER BY f.home, f.origin, f.reference
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_claims = ROW_COUNT;
+    RETURN v_claims;
+END
+$$;
+
+-- Which commands this transaction has claimed: the rows are its own, and of several commands
+-- with one reference the first one counts.
+CREATE OR REPLACE FUNCTION ledger.own_claims(
+    p_outcome ledger.outcome[], p_home bigint[], p_origin ledger.origin[], p_reference text[]
+) RETURNS boolean[]
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN (
+        SELECT array_agg(a.n IS NOT DISTINCT FROM a.first_n AND t.account_no IS NOT NULL
+                         ORDER BY a.n)
+        FROM (
+            SELECT q.*, min(q.n) FILTER (WHERE q.outcome = 'POSTED')
+                   OVER (PARTITION BY q.home, q.origin, q.reference) AS first_n
+            FROM unnest(p_home, p_origin, p_reference, p_outcome)
+                WITH ORDINALITY AS q (home, origin, reference, outcome, n)
+        ) AS a
+        LEFT JOIN ledger.transfer AS t
+            ON t.account_no = a.home AND t.origin = a.origin AND t.reference = a.reference
+            AND t.xmin = pg_current_xact_id()::xid
+    );
+END
+$$;
+
+-- Stamp the claimed rows with the time of their entries.
+CREATE OR REPLACE FUNCTION ledger.restamp_claims(
+    p_claimed boolean[], p_posted_at timestamptz, p_home bigint[], p_origin ledger.origin[],
+    p_reference text[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    UPDATE ledger.transfer AS t SET posted_at = p_posted_at
+    FROM unnest(p_home, p_origin, p_reference, p_claimed)
+        AS c (home, origin, reference, is_claimed)
+    WHERE c.is_claimed AND t.account_no = c.home AND t.origin = c.origin
+        AND t.reference = c.reference;
+END
+$$;
+
+-- The answers of a batch in which not every command was claimed: what was decided now, what was
+-- stored before, what a twin in the same batch got, and who owns what is not owned here.
+CREATE OR REPLACE FUNCTION ledger.answers(
+    p_shard smallint, p_date date, p_posted_at timestamptz, p_claimed boolean[],
+    p_outcome ledger.outcome[], p_home bigint[], p_origin ledger.origin[], p_reference text[],
+    p_id uuid[], p_hash bytea[], p_leg_command integer[], p_leg_account bigint[],
+    p_item_command integer[]
+)
+RETURNS TABLE (
+    command integer, outcome ledger.outcome, is_replay boolean, transfer_id uuid,
+    money_state ledger.money_state, business_date date, posted_at timestamptz,
+    booked_on smallint, foreign_account bigint, next_owner smallint, epoch bigint
+)
+LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT a.n::integer,
+           CASE
+           WHEN a.is_ours THEN a.outcome
+           WHEN coalesce(t.request_hash, twin.hash) = a.hash THEN coalesce(t.outcome, twin.outcome)
+           ELSE 'REFERENCE_REUSED'
+           END,
+           NOT a.is_ours,
+           coalesce(t.id, a.id),
+           CASE WHEN NOT a.is_ours THEN coalesce(t.money_state, 'none')
+                WHEN a.outcome <> 'POSTED' THEN 'none'
+                WHEN a.n = ANY (p_item_command) THEN 'in_transit'
+                ELSE 'posted' END::ledger.money_state,
+           coalesce(t.business_date, p_date), coalesce(t.posted_at, p_posted_at),
+           coalesce(t.booked_on, p_shard), away.account_no, away.next_owner, away.epoch
+    FROM (
+        SELECT q.*, q.is_claimed OR q.outcome <> 'POSTED' AS is_ours
+        FROM unnest(p_home, p_origin, p_reference, p_id, p_hash, p_outcome, p_claimed)
+            WITH ORDINALITY AS q (home, origin, reference, id, hash, outcome, is_claimed, n)
+    ) AS a
+    LEFT JOIN ledger.transfer AS t
+        ON NOT a.is_ours AND t.account_no = a.home AND t.origin = a.origin
+        AND t.reference = a.reference
+    LEFT JOIN LATERAL (
+        SELECT w.hash, w.outcome
+        FROM unnest(p_home, p_origin, p_reference, p_hash, p_outcome, p_claimed)
+            AS w (home, origin, reference, hash, outcome, is_claimed)
+        WHERE NOT a.is_ours AND t.account_no IS NULL AND w.is_claimed
+            AND w.home = a.home AND w.origin = a.origin AND w.reference = a.reference
+    ) AS twin ON true
+    LEFT JOIN LATERAL (
+        SELECT n.account_no, r.next_owner, r.epoch
+        FROM (
+            SELECT a.home AS account_no UNION ALL
+            SELECT l.account_no FROM unnest(p_leg_command, p_leg_account)
+                AS l (command, account_no) WHERE l.command = a.n
+        ) AS n
+        LEFT JOIN ledger.owned_range AS r ON n.account_no >= r.lo AND n.account_no < r.hi
+        WHERE a.outcome IN ('NOT_OWNER', 'RANGE_MOVING') AND r.state IS DISTINCT FROM 'OWNED'
+        LIMIT 1
+    ) AS away ON true
+    ORDER BY a.n;
+END
+$$;
