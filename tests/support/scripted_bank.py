@@ -6,6 +6,7 @@ tested with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -87,10 +88,16 @@ class ScriptedTransfers:
     fail: Exception | None = None
     asked: list[TransferRequest] = field(default_factory=list)
     waited_s: list[float] = field(default_factory=list)
+    wait_fails: Exception | None = None
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    may_end: asyncio.Event | None = None
 
     async def submit(self, request: TransferRequest) -> Submitted:
-        """Remember and answer."""
+        """Remember and answer, once it ``may_end``."""
         self.asked.append(request)
+        self.begun.set()
+        if self.may_end is not None:
+            await self.may_end.wait()
         if self.fail is not None:
             raise self.fail
         return Submitted(self._record(request), self.is_replay)
@@ -105,6 +112,8 @@ class ScriptedTransfers:
     async def wait(self, record: TransferRecord, seconds: float) -> TransferRecord:
         """The record in the state of ``after_wait``."""
         self.waited_s.append(seconds)
+        if self.wait_fails is not None:
+            raise self.wait_fails
         if record.money_state is not MoneyState.IN_TRANSIT:
             return record
         return replace(record, money_state=self.after_wait)
@@ -244,7 +253,7 @@ class ScriptedRoutes:
             tuple(MappedRange(n * 10**9, (n + 1) * 10**9, 1000 + n, n, 1) for n in shards)
         )
 
-    async def owner_of(self, account_no: int) -> int:
+    def owner_now(self, account_no: int) -> int:
         """The shard's number is the first digit."""
         return account_no // 10**9
 

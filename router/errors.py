@@ -1,0 +1,102 @@
+"""The router's leaves of the error tree in ``shard/errors.py``.
+
+    Refused
+    |- RefusalReplayed        the same request was refused before
+    |- AccountNoTaken         |- AccountOutsideRanges   |- AccountOffHome
+    |- ReferenceReused        |- PaymentFileKnown       |- BusinessDateRefused
+    NotFound
+    |- AccountUnassigned      no range holds the number
+    Unavailable
+    |- DirectoryUnavailable   |- RangeFull              |- RoutesUnknown
+    Misconfigured
+    |- SettingsInvalid
+
+A named refusal tells its own code as its outcome, like those of ``outcomes.py``.
+"""
+
+from __future__ import annotations
+
+from shard.errors import Misconfigured, NotFound, Refused, Unavailable
+from shard.outcomes import MEANINGS, Outcome
+
+
+def refusal(outcome: Outcome, *, is_replay: bool = False) -> Refused:
+    """The error that tells a business refusal in words."""
+    kind = RefusalReplayed if is_replay else Refused
+    return kind(outcome.value, MEANINGS[outcome].sentence)
+
+
+class RefusalReplayed(Refused):
+    """The same request was refused before, under the same reference."""
+
+
+class _NamedRefusal(Refused):
+    """A refusal whose outcome is its own code."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(self.code, detail or self.__doc__)
+
+
+class AccountNoTaken(_NamedRefusal):
+    """The account number asked for is already given to another account."""
+
+    code = "ACCOUNT_NO_TAKEN"
+
+
+class AccountOutsideRanges(_NamedRefusal):
+    """The account number asked for lies in no range of this bank."""
+
+    code = "ACCOUNT_OUTSIDE_RANGES"
+
+
+class AccountOffHome(_NamedRefusal):
+    """All accounts of one customer share a range; the number asked for lies in another one."""
+
+    code = "ACCOUNT_OFF_HOME"
+
+
+class ReferenceReused(_NamedRefusal):
+    """The reference already names a request with another content."""
+
+    code = "REFERENCE_REUSED"
+
+
+class PaymentFileKnown(_NamedRefusal):
+    """This payment file was submitted and executed before; nothing was booked again."""
+
+    code = "PAYMENT_FILE_KNOWN"
+
+
+class BusinessDateRefused(_NamedRefusal):
+    """The business date moves forward only, to a day on which the bank is open."""
+
+    code = "BUSINESS_DATE_REFUSED"
+
+
+class AccountUnassigned(NotFound):
+    """The account number lies in no range of this bank."""
+
+    code = "ACCOUNT_UNKNOWN"
+
+
+class DirectoryUnavailable(Unavailable):
+    """The directory does not answer; nothing happened there."""
+
+    code = "DIRECTORY_UNAVAILABLE"
+
+
+class RangeFull(Unavailable):
+    """The customer's range has no free account number left."""
+
+    code = "RANGE_FULL"
+    retryable = False
+
+
+class RoutesUnknown(Unavailable):
+    """It is not known which shard owns the account; neither directory nor shards told."""
+
+    code = "ROUTES_UNKNOWN"
+
+
+class SettingsInvalid(Misconfigured):
+    """A setting is missing or not valid."""

@@ -1,0 +1,128 @@
+"""Reading a JSON body: bounded in size and depth, no key twice, all wrong fields told at once."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from router.http.problems import (
+    BodyTooLarge,
+    FieldError,
+    MediaTypeUnsupported,
+    RequestMalformed,
+    body_errors,
+)
+from router.limits import BODY_BYTES_MAX
+from shard.errors import ReferenceMalformed
+from shard.references import parse_reference
+
+REFERENCE_HEADER = "Idempotency-Key"
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+    seen = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise RequestMalformed([FieldError("This field is given twice.", pointer=f"/{name}")])
+        seen.add(name)
+
+
+_DUPLICATE_FINDER = json.JSONDecoder(
+    object_pairs_hook=_refuse_duplicates, parse_int=str, parse_float=str
+)
+
+
+class RequestBody(BaseModel):
+    """Base of all request bodies: a misspelt field must not pass silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class NoQuery(BaseModel):
+    """No query parameter is known; one that is ignored could change what the caller reads."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+Body = TypeVar("Body", bound=RequestBody)
+
+
+async def read_body(request: Request, model: type[Body]) -> Body:
+    """Read the request's body as one ``model``; raises ``Malformed`` with JSON pointers.
+
+    Nesting is bounded by pydantic's parser, which stops at 200 levels.
+    """
+    _check_media_type(request)
+    if request.scope["query_string"]:
+        _refuse_parameters(request)
+    raw = await _read_bounded(request)
+    try:
+        body = model.model_validate_json(raw)
+    except ValidationError as error:
+        raise body_errors(
+            error.errors(include_url=False, include_input=False, include_context=False)
+        ) from None
+    # Of a key given twice pydantic takes the last; another reader may have taken the first.
+    _DUPLICATE_FINDER.decode(raw.decode())
+    return body
+
+
+def reference_of(request: Request, in_body: str | None) -> str:
+    """The reference that names the request: of the body, of ``Idempotency-Key``, or of both.
+
+    The header may be a structured string (draft-ietf-httpapi-idempotency-key-header), that
+    is, stand in double quotes.
+    """
+    in_header = _reference_in_header(request)
+    reference = in_body if in_header is None else in_header
+    if reference is None:
+        detail = f"A reference is needed, in the body or as {REFERENCE_HEADER}."
+        raise RequestMalformed([FieldError(detail, pointer="/reference")])
+    if in_body is not None and in_body != reference:
+        detail = f"The body's reference and {REFERENCE_HEADER} differ."
+        raise RequestMalformed([FieldError(detail, pointer="/reference", header=REFERENCE_HEADER)])
+    return reference
+
+
+def _reference_in_header(request: Request) -> str | None:
+    given = request.headers.getlist(REFERENCE_HEADER)
+    if not given:
+        return None
+    if len(given) > 1:
+        raise RequestMalformed([FieldError("It is given twice.", header=REFERENCE_HEADER)])
+    text = given[0]
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]
+    try:
+        return parse_reference(text)
+    except ReferenceMalformed as error:
+        raise RequestMalformed([FieldError(error.detail, header=REFERENCE_HEADER)]) from None
+
+
+def _check_media_type(request: Request) -> None:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != "application/json":
+        raise MediaTypeUnsupported
+    name, _, charset = parameters.partition("=")
+    if name.strip().lower() == "charset" and charset.strip(' "').lower() not in ("utf-8", "utf8"):
+        raise MediaTypeUnsupported
+
+
+def _refuse_parameters(request: Request) -> None:
+    for name in request.query_params:
+        raise RequestMalformed([FieldError("This parameter is not known here.", parameter=name)])
+
+
+async def _read_bounded(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if len(declared) > len(str(BODY_BYTES_MAX)) or int(declared) > BODY_BYTES_MAX:
+        raise BodyTooLarge
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > BODY_BYTES_MAX:
+            raise BodyTooLarge
+    return raw

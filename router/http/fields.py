@@ -1,0 +1,161 @@
+"""Field types of the wire: strings that become account numbers, money, references and dates.
+
+Each check is the domain's own (``shard/``); only its error is turned into pydantic's, so that
+one request is told all its wrong fields at once. Numbers never stand for money: a JSON number
+may have passed through a binary float before it came here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from router.limits import (
+    CUSTOMER_CHARS_MAX,
+    NAME_CHARS_MAX,
+    NARRATIVE_CHARS_MAX,
+    REASON_CHARS_MAX,
+)
+from shard.account_numbers import parse_account_no
+from shard.errors import AccountNoMalformed, AmountMalformed, Malformed, ReferenceMalformed
+from shard.money import CURRENCIES, currency_of, parse_amount, parse_signed_limit
+from shard.references import parse_reference
+
+Value = TypeVar("Value")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_ABSENT = Decimal(0)
+
+
+class _DateMalformed(Malformed):
+    """A date is written YYYY-MM-DD."""
+
+
+class _CurrencyMalformed(Malformed):
+    """A currency is an ISO 4217 code of three capital letters that this ledger keeps."""
+
+
+def _in_pydantic(error: Malformed) -> PydanticCustomError:
+    return PydanticCustomError("malformed", "{detail}", {"detail": error.detail})
+
+
+def _read_text(
+    read: Callable[[str], Value], otherwise: type[Malformed]
+) -> Callable[[object], Value]:
+    """A validator that takes strings only and tells what is wrong in the domain's words."""
+
+    def validate(value: object) -> Value:
+        try:
+            if not isinstance(value, str):
+                raise otherwise
+            return read(value)
+        except Malformed as error:
+            raise _in_pydantic(error) from None
+
+    return validate
+
+
+def _read_money(read: Callable[[str, str], Decimal]) -> Callable[[object, ValidationInfo], Decimal]:
+    """The same for money, whose decimals depend on the field ``currency`` declared before it."""
+
+    def validate(value: object, info: ValidationInfo) -> Decimal:
+        currency = info.data.get("currency")
+        try:
+            if not isinstance(value, str):
+                raise AmountMalformed
+            # Without a valid currency the request fails for that reason.
+            return read(value, currency) if currency is not None else _ABSENT
+        except Malformed as error:
+            raise _in_pydantic(error) from None
+
+    return validate
+
+
+def _parse_date(text: str) -> date:
+    if not _DATE.fullmatch(text):
+        raise _DateMalformed
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise _DateMalformed from None
+
+
+def _parse_currency(text: str) -> str:
+    if text not in CURRENCIES:
+        raise _CurrencyMalformed
+    return currency_of(text).code
+
+
+def _without_control_characters(text: str) -> str:
+    if _CONTROL.search(text):
+        raise PydanticCustomError("malformed", "Control characters are not allowed in a text.")
+    return text
+
+
+AccountNo = Annotated[
+    int,
+    PlainValidator(_read_text(parse_account_no, AccountNoMalformed), json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,17}$", "examples": ["2000000123"]}),
+]
+Reference = Annotated[
+    str,
+    PlainValidator(_read_text(parse_reference, ReferenceMalformed), json_schema_input_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,64}$", "examples": ["PAY-17"]}
+    ),
+]
+Currency = Annotated[
+    str,
+    PlainValidator(_read_text(_parse_currency, _CurrencyMalformed), json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES), "examples": ["EUR"]}),
+]
+Amount = Annotated[
+    Decimal,
+    PlainValidator(_read_money(parse_amount), json_schema_input_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
+            "description": "More than zero, with at most the decimals of its currency.",
+            "examples": ["20.00"],
+        }
+    ),
+]
+Limit = Annotated[
+    Decimal,
+    PlainValidator(_read_money(parse_signed_limit), json_schema_input_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
+            "examples": ["0.00"],
+        }
+    ),
+]
+IsoDate = Annotated[
+    date,
+    PlainValidator(_read_text(_parse_date, _DateMalformed), json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-11-21"]}),
+]
+
+
+def _text(chars_max: int, example: str, description: str | None = None) -> Any:
+    return Field(min_length=1, max_length=chars_max, examples=[example], description=description)
+
+
+_Printable = AfterValidator(_without_control_characters)
+Narrative = Annotated[str, _text(NARRATIVE_CHARS_MAX, "Rent"), _Printable]
+PartyName = Annotated[str, _text(NAME_CHARS_MAX, "Ada Lovelace"), _Printable]
+Reason = Annotated[str, _text(REASON_CHARS_MAX, "Card reported stolen"), _Printable]
+Customer = Annotated[
+    str,
+    _text(CUSTOMER_CHARS_MAX, "C-000123", "The customer's number; it decides on the shard."),
+    _Printable,
+]

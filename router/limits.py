@@ -1,0 +1,192 @@
+"""Every limit and time-out of the router, with its unit and its reason."""
+
+from __future__ import annotations
+
+RANGES_PER_NEW_SHARD = 4
+"""A shard starts with several ranges, so that a part of it can move away later."""
+
+PLACEMENT_POINTS_PER_RANGE = 500
+"""Points of each range on the hash ring: the fullest range then holds about 7 % above the mean."""
+
+RESERVATION_CHUNK_ACCOUNTS = 5_000
+"""Numbers reserved in one transaction: a few statements, and the range counters free soon."""
+
+OPENING_CHUNK_ACCOUNTS = 500
+"""Accounts opened in one statement of a shard, like a batch of postings."""
+
+ROUTE_REFRESH_PAUSE_S = 0.2
+"""Refreshes of the range map are at least this far apart, however many callers ask."""
+
+REQUEST_BUDGET_S = 5.0
+"""How long a request waits for a moving range; moves pause writers for well below a second."""
+
+MOVING_PAUSE_FIRST_S = 0.02
+"""First pause while a range moves; it doubles, so that a short move costs little."""
+
+MOVING_PAUSE_MAX_S = 0.25
+"""Longest pause while a range moves."""
+
+WAIT_PAUSE_FIRST_S = 0.005
+"""First pause of a client that waits for its money to arrive; a lone convoy takes about 8 ms."""
+
+WAIT_PAUSE_MAX_S = 0.1
+"""Longest pause between two looks at the same transfer."""
+
+PAYROLL_CHUNK_LINES = 500
+"""Lines read and posted at once: one full batch of a lane."""
+
+PAYROLL_REPORT_ROWS = 1_000
+"""Records of a payroll file read at once for its report."""
+
+PAYROLL_POLL_PAUSE_S = 0.2
+"""Pause between two looks at what of a file is still in transit."""
+
+PAYROLL_PATIENCE_S = 30.0
+"""How long a payroll asks a shard again that fails or moves; a restart takes some seconds."""
+
+PAYROLL_LINE_DIGITS = 7
+"""A file has at most a million lines; padded, their references sort in the order of the file."""
+
+PAYROLL_WAIT_S = 300.0
+"""After this the report is written although some lines are in transit; it can be renewed."""
+
+CALENDAR_YEARS_AHEAD = 10
+"""Closing days that a new bank knows in advance."""
+
+CALENDAR_SEARCH_DAYS = 30
+"""No calendar closes a bank longer; a longer search means a broken calendar."""
+
+CHECK_READINGS = 3
+"""Attempts to see clearing at rest while convoys come and go."""
+
+CHECK_ITEMS = 10_000
+"""Open items looked at one by one per shard and carrier."""
+
+CUSTOMER_CHARS_MAX = 64
+"""A customer number, like a reference."""
+
+NARRATIVE_CHARS_MAX = 500
+"""What a shard keeps of a payment's remittance information."""
+
+BODY_BYTES_MAX = 64 * 1024
+"""A transfer takes less than 1 kB; whatever is larger is no request of this API."""
+
+NARRATIVE_CHARS_MAX = 140
+"""ISO 20022 ``Max140Text``, the unstructured remittance information of a payment."""
+
+NAME_CHARS_MAX = 140
+"""ISO 20022 ``Max140Text``, the name of a party."""
+
+REASON_CHARS_MAX = 140
+"""Why an account's status changes: a sentence for the audit trail."""
+
+CURSOR_CHARS_MAX = 2_000
+"""A cursor is opaque: a vector over an account's buckets at most, a few hundred of them."""
+
+FIELD_ERRORS_MAX = 20
+"""A problem lists this many wrong fields; more would only echo a hostile body."""
+
+POINTER_CHARS_MAX = 200
+"""A pointer may repeat the client's own field name; a longer one is cut."""
+
+PREFER_WAIT_MAX_S = 10
+"""The longest a client may wait for its money; a convoy that needs longer is in trouble."""
+
+RETRY_AFTER_S = 1
+"""Queues drain and ranges move within a second; whole seconds are what the header can say."""
+
+PROBE_TIMEOUT_S = 1.0
+"""A shard that has not answered a probe within this is reported as not answering."""
+
+KEEP_ALIVE_S = 75
+"""Longer than the 60 s of common proxies, so that they, not we, close an idle connection."""
+
+BACKLOG_CONNECTIONS = 2_048
+"""Connections the kernel keeps for us while the event loop is busy."""
+
+SHUTDOWN_GRACE_S = 15
+"""Above the longest wait of one request, below the 30 s orchestrators allow."""
+
+CLI_PIPE_COLUMNS = 160
+"""Width of tables that are not shown on a terminal: the widest one fits."""
+
+CLI_PROCESS_NO = 7
+"""Lanes of commands use the system accounts' last buckets, so that they do not wait for the API."""
+
+API_READY_LIMIT_S = 60.0
+"""The API answers within two seconds; a busy machine or a slow disk may need longer."""
+
+API_STOP_LIMIT_S = SHUTDOWN_GRACE_S + 15.0
+"""The requests under way, then the worker's own limit, then closing connections."""
+
+API_PROBE_LIMIT_S = 5.0
+"""One look at whether the API is ready; it asks every shard."""
+
+TRANSFER_WAIT_S = 5.0
+"""How long ``ledger transfer`` waits for its money to arrive: a convoy's longest life."""
+
+PAYMENT_FILE_BYTES_MAX = 2 * 1024**3
+"""A million payments take 0.3 to 1.5 kB each; what is larger is not a payment file."""
+
+PAYMENT_FILE_LINES_MAX = 1_000_000
+"""The largest payroll this bank takes in one file; several files can follow each other."""
+
+XML_CHUNK_BYTES = 64 * 1024
+"""Bytes given to the XML parser at once: some hundred payments, so memory stays flat."""
+
+XML_HEAD_BYTES_MAX = 64 * 1024
+"""The document's element must begin within these bytes; only comments could come before it."""
+
+XML_DEPTH_MAX = 64
+"""Elements within each other; pain.001 nests about a dozen, its envelopes some more."""
+
+XML_NAMES_MAX = 2_000
+"""Different names of elements and attributes; all versions of pain.001 together have a third."""
+
+XML_UNCLOSED_BYTES_MAX = 1024**2
+"""Bytes that may pass before a payment or a header is complete: bounds memory, whatever comes."""
+
+XML_UNCLOSED_ELEMENTS_MAX = 20_000
+"""Elements that may begin before a payment or a header is complete; each takes 200 bytes."""
+
+ISO_IDENTIFIER_CHARS_MAX = 35
+"""Max35Text of ISO 20022: message, payment information, instruction and end-to-end ids."""
+
+ISO_NAME_CHARS_MAX = 140
+"""Max140Text of ISO 20022: names of parties."""
+
+ISO_ACCOUNT_CHARS_MAX = 34
+"""Max34Text of ISO 20022: an IBAN or another account number."""
+
+ISO_REMITTANCE_CHARS_MAX = 140
+"""Max140Text of ISO 20022: one block of unstructured remittance information."""
+
+ISO_REMITTANCE_BLOCKS_MAX = 10
+"""Blocks taken from one payment; the narrative of an entry is for a person to read."""
+
+AMOUNT_INTEGER_DIGITS_MAX = 14
+"""Integer digits of ``NUMERIC(18,4)``, in which the shards keep money."""
+
+ISO_INFORMATION_CHARS_MAX = 105
+"""Max105Text of ISO 20022: one block of additional information on a status."""
+
+PAYMENT_REPORT_CHUNK_LINES = 500
+"""Statuses written by one call into a thread, so that the event loop stays free."""
+
+DEMO_CONNECTIONS = 32
+"""Connections of the demonstration: what a few payment channels keep open."""
+
+DEMO_REPEATS = 200
+"""How often a transfer without a final answer is sent again: about 50 s of a dead API."""
+
+DEMO_REST_LIMIT_S = 120.0
+"""How long the demonstration waits until no money is in transit: two runs of a route."""
+
+DEMO_POLL_PAUSE_S = 0.1
+"""Pause between two looks at what is in transit; the end of a saga has no other signal."""
+
+DEMO_SAMPLE_ACCOUNTS = 500
+"""Balances that the demonstration compares with its own sums; reading all takes ten seconds."""
+
+DEMO_VISIBILITY_LIMIT_S = 10.0
+"""Temporal's list of workflows lags behind them by a second or two."""

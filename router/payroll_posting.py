@@ -1,0 +1,63 @@
+"""Posting a chunk of payroll lines until every line has an answer that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.limits import MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, PAYROLL_PATIENCE_S
+from router.patience import Patience
+from router.payroll_lines import Payment, command_of
+from router.routing import Routes
+from router.transfers import out_of_patience
+from shard.commands import Answer
+from shard.errors import LedgerError
+from shard.outcomes import MEANINGS, Outcome
+
+
+async def post_payments(routes: Routes, employer: int, payments: Sequence[Payment]) -> list[Answer]:
+    """Post lines on the employer's shard, wherever it moves meanwhile; the order is not kept.
+
+    A shard that fails is asked again for ``PAYROLL_PATIENCE_S``: the references make it safe.
+    Then its own error is raised, or ``RangeMoving``, ``RoutesUnknown``.
+    """
+    patience = Patience(
+        PAYROLL_PATIENCE_S, first_s=MOVING_PAUSE_FIRST_S, longest_s=MOVING_PAUSE_MAX_S
+    )
+    final: list[Answer] = []
+    left = list(payments)
+    while left:
+        try:
+            answers = await _post_once(routes, employer, left)
+        except LedgerError as error:
+            if not error.retryable or not await patience.pause():
+                raise
+            continue
+        open_ended = [
+            (payment, answer)
+            for payment, answer in zip(left, answers, strict=True)
+            if MEANINGS[answer.outcome].is_retryable
+        ]
+        final += [each for each in answers if not MEANINGS[each.outcome].is_retryable]
+        left = [payment for payment, _ in open_ended]
+        if open_ended and not await _learn(routes, open_ended) and not await patience.pause():
+            raise out_of_patience(open_ended[0][1].outcome)
+    return final
+
+
+async def _post_once(routes: Routes, employer: int, payments: Sequence[Payment]) -> list[Answer]:
+    source = await routes.owner_of(employer)
+    commands = [
+        command_of(payment, is_local=await routes.owner_of(payment.payee) == source)
+        for payment in payments
+    ]
+    return await routes.shards[source].lanes.post_many(commands)
+
+
+async def _learn(routes: Routes, open_ended: Sequence[tuple[Payment, Answer]]) -> bool:
+    """Take note of owners that the answers name; tell whether that changed the map."""
+    before = routes.range_map
+    for payment, answer in open_ended:
+        if answer.outcome is Outcome.NOT_OWNER and routes.range_map is before:
+            foreign = answer.foreign_account or payment.employer
+            await routes.learn(foreign, answer.next_owner, answer.epoch)
+    return routes.range_map is not before

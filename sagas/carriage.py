@@ -1,0 +1,218 @@
+"""One carriage: deliver items of one shard on another, then settle or redirect them.
+
+Every step may run twice, late, or in two processes at once: the delivery's reference is the
+attempt, and the source changes an item only by compare-and-set on (item, attempt, parked).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sagas.control_points import ControlPoint, ControlPoints, Unarmed
+from sagas.deliveries import Verdict, delivery_command, judge
+from sagas.limits import CHUNK_ITEMS
+from sagas.messages import CarryReport
+from sagas.observer import Observer, Unobserved
+from sagas.owners import Owners, destination_of
+from shard.commands import Answer
+from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailable
+from shard.outcomes import Outcome
+from shard.shard import Shard
+from shard.suspense import Redirection, Settlement, SuspenseItem
+
+
+@dataclass(slots=True)
+class Carried:
+    """What became of the items of one carriage so far."""
+
+    delivered: int = 0
+    redirected: int = 0
+    waiting: int = 0
+    needs_repair: int = 0
+    is_unreachable: bool = False
+    failure: str | None = None
+    elsewhere: list[SuspenseItem] = field(default_factory=list)
+    """Items whose target the destination does not own; they are among the waiting ones."""
+
+    def report(self) -> CarryReport:
+        """The figures alone, without items."""
+        return CarryReport(
+            delivered=self.delivered,
+            redirected=self.redirected,
+            waiting=self.waiting,
+            needs_repair=self.needs_repair,
+            is_unreachable=self.is_unreachable,
+            failure=self.failure,
+        )
+
+
+class Carriage:
+    """Carries items between the shards it was given."""
+
+    def __init__(
+        self,
+        shards: Mapping[int, Shard],
+        owners: Owners,
+        control_points: ControlPoints | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._shards = shards
+        self._owners = owners
+        self._control_points = control_points or Unarmed()
+        self._observer = observer or Unobserved()
+
+    async def by_destination(
+        self, source: int, items: Sequence[SuspenseItem]
+    ) -> dict[int, list[SuspenseItem]]:
+        """Sort items by the shard that should own their target now."""
+        sorted_items: defaultdict[int, list[SuspenseItem]] = defaultdict(list)
+        for item in items:
+            destination = await destination_of(self._owners, source, item.target)
+            sorted_items[destination].append(item)
+        return dict(sorted_items)
+
+    async def carry(
+        self, source: int, destination: int, items: Sequence[SuspenseItem], *, limit_s: float
+    ) -> Carried:
+        """Deliver ``items`` on ``destination`` and settle them on ``source``.
+
+        Shards that do not answer are reported, not raised. ``limit_s`` bounds each call to a
+        shard; a call that was cut off may still take effect, which the next attempt finds.
+        """
+        carried = Carried()
+        for start in range(0, len(items), CHUNK_ITEMS):
+            chunk = items[start : start + CHUNK_ITEMS]
+            if not await self._carry_chunk(source, destination, chunk, carried, limit_s):
+                carried.waiting += len(items) - start
+                break
+        return carried
+
+    async def _carry_chunk(
+        self,
+        source: int,
+        destination: int,
+        chunk: Sequence[SuspenseItem],
+        carried: Carried,
+        limit_s: float,
+    ) -> bool:
+        """Carry one chunk; False when a shard does not answer, and asking on makes no sense."""
+        try:
+            answers = await self._deliver(source, destination, chunk, limit_s)
+        except (ShardUnavailable, OutcomeUnknown, TimeoutError) as error:
+            carried.is_unreachable = True
+            carried.failure = f"Shard {destination}: {_told(error)}"
+            return False
+        except LedgerError as error:
+            carried.failure = f"Shard {destination}: {_told(error)}"
+            if isinstance(error, Overloaded):
+                return False
+            if len(chunk) == 1:
+                carried.waiting += 1
+                return True
+            # One of them is poisonous. Carried singly, it harms only itself.
+            for item in chunk:
+                if not await self._carry_chunk(source, destination, [item], carried, limit_s):
+                    carried.waiting += 1
+            return True
+        return await self._conclude(source, chunk, answers, carried, limit_s)
+
+    async def _deliver(
+        self, source: int, destination: int, chunk: Sequence[SuspenseItem], limit_s: float
+    ) -> list[Answer]:
+        if destination not in self._shards:
+            raise ShardUnavailable("It is not among the shards this process knows.")
+        commands = [
+            delivery_command(item, source=source, destination=destination) for item in chunk
+        ]
+        await self._control_points.reached(ControlPoint.DELIVER_BEFORE)
+        async with asyncio.timeout(limit_s):
+            answers = await self._shards[destination].lanes.post_many(commands)
+        await self._control_points.reached(ControlPoint.DELIVER_AFTER_COMMIT)
+        return answers
+
+    async def _conclude(
+        self,
+        source: int,
+        chunk: Sequence[SuspenseItem],
+        answers: Sequence[Answer],
+        carried: Carried,
+        limit_s: float,
+    ) -> bool:
+        """Act on the verdicts; False when the source does not answer."""
+        judged: defaultdict[Verdict, list[tuple[SuspenseItem, Answer]]] = defaultdict(list)
+        for item, answer in zip(chunk, answers, strict=True):
+            judged[judge(item, answer)].append((item, answer))
+        await self._learn(judged[Verdict.ELSEWHERE])
+        try:
+            async with asyncio.timeout(limit_s):
+                settled = await self._settle(source, judged[Verdict.BOOKED])
+                redirected = await self._redirect(source, judged[Verdict.SEND_BACK])
+                needs_repair = await self._need_repair(source, judged[Verdict.NEEDS_REPAIR])
+        except (LedgerError, TimeoutError) as error:
+            carried.failure = f"Shard {source}: {_told(error)}"
+            return False
+        carried.delivered += settled
+        carried.redirected += redirected
+        carried.needs_repair += needs_repair
+        undecided = judged[Verdict.ELSEWHERE] + judged[Verdict.NOT_YET]
+        unsettled = len(judged[Verdict.BOOKED]) - settled
+        carried.waiting += len(undecided) + unsettled
+        carried.elsewhere += [item for item, _ in judged[Verdict.ELSEWHERE]]
+        if undecided:
+            carried.failure = _reasons([answer.outcome for _, answer in undecided])
+        elif unsettled:
+            carried.failure = "Settled by another carriage, or the debtor's range is moving."
+        return True
+
+    async def _learn(self, answered: Sequence[tuple[SuspenseItem, Answer]]) -> None:
+        for item, answer in answered:
+            account_no = answer.foreign_account or item.target
+            await self._owners.learn(account_no, answer.next_owner, answer.epoch)
+
+    async def _settle(self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]) -> int:
+        if not answered:
+            return 0
+        settlements = [_settlement(item, answer) for item, answer in answered]
+        await self._control_points.reached(ControlPoint.SETTLE_BEFORE)
+        settled = await self._shards[source].suspense.settle(settlements)
+        await self._control_points.reached(ControlPoint.SETTLE_AFTER)
+        for settlement, (item, _) in zip(settlements, answered, strict=True):
+            self._observer.window((settlement.delivered_at - item.parked_at).total_seconds())
+        return settled
+
+    async def _redirect(self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]) -> int:
+        if not answered:
+            return 0
+        redirections = [
+            Redirection(item.item_id, item.attempt, target=item.debtor, cause=answer.outcome)
+            for item, answer in answered
+        ]
+        await self._control_points.reached(ControlPoint.REDIRECT_BEFORE)
+        await self._shards[source].suspense.redirect(redirections)
+        await self._control_points.reached(ControlPoint.REDIRECT_AFTER)
+        return len(redirections)
+
+    async def _need_repair(
+        self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]
+    ) -> int:
+        suspense = self._shards[source].suspense
+        for item, answer in answered:
+            await suspense.mark_needs_repair(item.item_id, item.attempt, answer.outcome)
+        return len(answered)
+
+
+def _settlement(item: SuspenseItem, answer: Answer) -> Settlement:
+    if answer.booked_on is None or answer.posted_at is None:
+        raise ValueError("A booked delivery says where and when it was booked.")
+    return Settlement(item.item_id, item.attempt, answer.booked_on, answer.posted_at)
+
+
+def _reasons(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join(sorted(set(outcomes)))
+
+
+def _told(error: Exception) -> str:
+    return error.detail if isinstance(error, LedgerError) else "no answer in time"

@@ -1,0 +1,217 @@
+"""How parked items leave: each process gathers its items of one source into convoys.
+
+The posting itself stamps the open convoy's id on the items, so boarding costs no write. A
+convoy is *open* while batches may still be stamped with it, *closed* when it takes no more, and
+*departs* once all batches stamped with it are answered and the bound on convoys in flight
+allows. No timers: a lone transfer is a convoy of one and leaves at once; under load a convoy
+fills while the ones before it travel.
+
+What is lost here is never money: items of a convoy that never departed are the sweeper's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.service import RPCError
+
+from sagas.control_points import ControlPoint, ControlPoints, Unarmed
+from sagas.convoy_workflow import ConvoyWorkflow
+from sagas.departures import Departures
+from sagas.limits import (
+    CONVOY_ITEMS,
+    CONVOY_WAIT_S,
+    CONVOYS_WAITING,
+    START_ATTEMPTS,
+    START_PAUSE_S,
+)
+from sagas.messages import ConvoyOrder, ConvoyResult
+from sagas.observer import Observer, Unobserved
+from sagas.starts import start_convoy
+from shard.ids import new_id
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Convoy:
+    source: int
+    convoy_id: UUID = field(default_factory=new_id)
+    batches_under_way: int = 0
+    items: int = 0
+
+
+class Platform:
+    """Where the items of one source board: the ``Boarding`` of that shard's lanes."""
+
+    def __init__(self, source: int, convoys: Convoys) -> None:
+        self._source = source
+        self._convoys = convoys
+
+    def board(self) -> UUID:
+        """The convoy of the next batch."""
+        return self._convoys.board(self._source)
+
+    def boarded(self, convoy: UUID, items: int) -> None:
+        """That batch is answered; so many of its items parked."""
+        self._convoys.boarded(convoy, items)
+
+
+class Convoys:
+    """All convoys of this process. It belongs to one event loop and takes no lock.
+
+    Temporal may be connected later, or never: until then items board, and what finds no room
+    is left to the sweeper.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[int],
+        *,
+        hosts_worker: bool,
+        departures: Departures | None = None,
+        control_points: ControlPoints | None = None,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client: Client | None = None
+        self._hosts_worker = hosts_worker
+        self._departures = departures or Departures()
+        self._control_points = control_points or Unarmed()
+        self._observer = observer or Unobserved()
+        self._clock = clock
+        self._open = {source: _Convoy(source) for source in sources}
+        self._boarding: dict[UUID, _Convoy] = {}
+        self._closed: deque[_Convoy] = deque()
+        self._travels: set[asyncio.Task[None]] = set()
+
+    def connect(self, client: Client) -> None:
+        """From now on convoys depart through this client.
+
+        For eager starts it must be the very client of the worker in this process.
+        """
+        self._client = client
+        self._dispatch()
+
+    def platform(self, source: int) -> Platform:
+        """The boarding for the lanes of shard ``source``."""
+        return Platform(source, self)
+
+    @property
+    def waiting(self) -> int:
+        """Closed convoys that have not departed yet."""
+        return len(self._closed)
+
+    @property
+    def travelling(self) -> int:
+        """Convoys in flight."""
+        return self._departures.in_flight
+
+    async def close(self) -> None:
+        """Stop waiting for convoys in flight. They travel on; the rest is the sweeper's."""
+        self._client = None
+        travels = list(self._travels)
+        for travel in travels:
+            travel.cancel()
+        await asyncio.gather(*travels, return_exceptions=True)
+
+    def board(self, source: int) -> UUID:
+        """Stamp the next batch of ``source`` with the open convoy."""
+        convoy = self._open[source]
+        convoy.batches_under_way += 1
+        self._boarding[convoy.convoy_id] = convoy
+        return convoy.convoy_id
+
+    def boarded(self, convoy_id: UUID, items: int) -> None:
+        """A batch is answered: count its items, and let go what may go."""
+        convoy = self._boarding[convoy_id]
+        convoy.batches_under_way -= 1
+        convoy.items += items
+        if not convoy.batches_under_way:
+            del self._boarding[convoy_id]
+        if self._open[convoy.source] is convoy and convoy.items >= CONVOY_ITEMS:
+            self._shut(convoy)
+        self._dispatch()
+
+    def _shut(self, convoy: _Convoy) -> None:
+        self._open[convoy.source] = _Convoy(convoy.source)
+        self._closed.append(convoy)
+        if len(self._closed) > CONVOYS_WAITING:
+            self._closed.popleft()
+            self._observer.convoy_left_to_sweeper()
+
+    def _dispatch(self) -> None:
+        while self._client is not None and self._departures.may_depart():
+            convoy = self._next_ready()
+            if convoy is None:
+                return
+            self._departures.departed()
+            self._observer.convoy_departed(convoy.items)
+            travel = asyncio.get_running_loop().create_task(self._travel(self._client, convoy))
+            self._travels.add(travel)
+            travel.add_done_callback(self._travelled)
+
+    def _travelled(self, travel: asyncio.Task[None]) -> None:
+        self._travels.discard(travel)
+        if not travel.cancelled() and travel.exception() is not None:
+            log.error("convoy_broke_down", error=repr(travel.exception()))
+
+    def _next_ready(self) -> _Convoy | None:
+        """The convoy that closed first of those whose batches are answered.
+
+        While there is room to travel nobody waits for a convoy to fill: open ones are shut.
+        """
+        for convoy in list(self._open.values()):
+            if convoy.items:
+                self._shut(convoy)
+        for convoy in self._closed:
+            if not convoy.batches_under_way:
+                self._closed.remove(convoy)
+                return convoy
+        return None
+
+    async def _travel(self, client: Client, convoy: _Convoy) -> None:
+        left_at = self._clock()
+        result: ConvoyResult | None = None
+        try:
+            result = await self._start_and_wait(client, convoy)
+        finally:
+            seconds = self._clock() - left_at
+            is_clean = result is not None and result.is_clean
+            self._departures.ended(convoy.items, seconds if is_clean else None)
+            if result is not None:
+                self._observer.convoy_ended(seconds)
+            self._dispatch()
+
+    async def _start_and_wait(self, client: Client, convoy: _Convoy) -> ConvoyResult | None:
+        """Start a convoy and wait for its end, within bounds; None when its end is unknown."""
+        order = ConvoyOrder(convoy.source, str(convoy.convoy_id))
+        try:
+            await self._control_points.reached(ControlPoint.CONVOY_BEFORE_START)
+            async with asyncio.timeout(CONVOY_WAIT_S):
+                handle = await self._start(client, order)
+                return await handle.result()
+        except (RPCError, TimeoutError, WorkflowFailureError) as error:
+            log.warning("convoy_end_unknown", convoy=order.convoy, error=str(error))
+            self._observer.convoy_left_to_sweeper()
+            return None
+
+    async def _start(
+        self, client: Client, order: ConvoyOrder
+    ) -> WorkflowHandle[ConvoyWorkflow, ConvoyResult]:
+        """Start it; an RPC error means unknown, so it is simply started again a few times."""
+        pause_s = START_PAUSE_S
+        for _ in range(START_ATTEMPTS - 1):
+            try:
+                return await start_convoy(client, order, is_eager=self._hosts_worker)
+            except RPCError:
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+        return await start_convoy(client, order, is_eager=self._hosts_worker)

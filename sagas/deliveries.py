@@ -1,0 +1,82 @@
+"""Delivering an item's present attempt: the command its target's shard gets, and its verdict."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from shard.account_numbers import clearing_account
+from shard.commands import Answer, Command, Kind, Leg, Origin
+from shard.money import format_amount
+from shard.outcomes import MEANINGS, Outcome
+from shard.references import request_hash
+from shard.suspense import SuspenseItem
+
+
+class Verdict(Enum):
+    """What an answer to a delivery means for its item."""
+
+    BOOKED = auto()
+    """The target has the money: settle."""
+    SEND_BACK = auto()
+    """Refused for good, and stored as such: the next attempt goes to the debtor."""
+    NEEDS_REPAIR = auto()
+    """Neither target nor debtor can have it, or the reference was abused: a person decides."""
+    ELSEWHERE = auto()
+    """The shard asked does not own the target: learn, and ask its owner."""
+    NOT_YET = auto()
+    """Nothing was stored; the same attempt is tried again."""
+
+
+def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Command:
+    """The posting that delivers ``item`` from shard ``source`` on shard ``destination``.
+
+    Its reference is the attempt, so an attempt is booked or refused once, whoever carries it
+    and however often. It is never booked on an earlier business date than the debit.
+    """
+    clearing = clearing_account(destination, source, item.currency)
+    return Command(
+        home=item.target,
+        origin=Origin.DELIVERY,
+        reference=f"{item.item_id}:{item.attempt}",
+        transfer_id=item.transfer_id,
+        request_hash=_hash(item),
+        currency=item.currency,
+        amount=item.amount,
+        creditor=item.target,
+        legs=(
+            Leg(clearing, -item.amount, counterparty=item.target),
+            Leg(item.target, item.amount, counterparty=item.debtor),
+        ),
+        kind=Kind.RETURN if item.is_return else Kind.ORDINARY,
+        not_before=item.business_date,
+        value_date=item.value_date,
+        details={"end_to_end_id": item.reference},
+        narrative=item.narrative,
+    )
+
+
+def judge(item: SuspenseItem, answer: Answer) -> Verdict:
+    """Read an answer. Only a refusal that is stored allows a new attempt."""
+    meaning = MEANINGS[answer.outcome]
+    if answer.outcome is Outcome.POSTED:
+        return Verdict.BOOKED
+    if answer.outcome is Outcome.NOT_OWNER:
+        return Verdict.ELSEWHERE
+    if meaning.is_retryable:
+        return Verdict.NOT_YET
+    if meaning.is_stored_for_deliveries and not item.is_return:
+        return Verdict.SEND_BACK
+    return Verdict.NEEDS_REPAIR
+
+
+def _hash(item: SuspenseItem) -> bytes:
+    return request_hash(
+        "delivery/1",
+        {
+            "item_id": str(item.item_id),
+            "attempt": str(item.attempt),
+            "target": str(item.target),
+            "amount": format_amount(item.amount, item.currency),
+            "currency": item.currency,
+        },
+    )

@@ -1,0 +1,127 @@
+"""Every limit and time-out of the sagas, with its unit and its reason."""
+
+from __future__ import annotations
+
+CONVOY_ITEMS = 500
+"""A convoy is closed at this size: more items gain nothing and delay those that board first."""
+
+CHUNK_ITEMS = 500
+"""Items in one delivery and one settlement; more would only make neighbours wait for the locks."""
+
+CONVOYS_WAITING = 200
+"""Closed convoys a process remembers (about 100,000 items); beyond it the oldest is left to the
+sweeper, so that a Temporal that is down costs no memory."""
+
+CONVOYS_IN_FLIGHT_LOWEST = 2
+"""One convoy travels while the next one starts; with fewer the shards would idle in between."""
+
+CONVOYS_IN_FLIGHT_FIRST = 3
+"""Three convoys of 400 items moved 17,000 transfers/s on two cores; the bound adapts from here."""
+
+CONVOYS_IN_FLIGHT_HIGHEST = 16
+"""Temporal carries about 100 workflows/s on two cores, so more could never be full."""
+
+CONVOY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Pauses after rounds in which items had to wait. With the deliveries between them they make a
+convoy end within about five seconds; then what is left is handed over."""
+
+SURVEY_ATTEMPTS = 3
+"""A survey only reads; two repetitions outlast a lost connection."""
+
+SURVEYS_KEPT = 64
+"""Surveyed items a process keeps for the carriage that follows at once: more than convoys in
+flight times destinations. The oldest give way: their workflow was lost in between."""
+
+CARRY_LIMIT_S = 2.0
+"""How long a convoy waits for one destination; then that destination is taken to be down."""
+
+STEP_LIMIT_S = 6.0
+"""Last resort for one local activity; above a delivery and a settlement of CARRY_LIMIT_S each."""
+
+STEP_PAUSE_S = 0.05
+"""First pause before a convoy's step is tried again."""
+
+DESTINATION_DOWN_S = 3.0
+"""For so long convoys hand over at once what goes to a destination that did not answer."""
+
+START_ATTEMPTS = 3
+"""Attempts to start a convoy; then its items are left to the sweeper."""
+
+START_LIMIT_S = 2.0
+"""How long one attempt to start a workflow may take."""
+
+START_PAUSE_S = 0.2
+"""First pause between attempts to start a convoy; it doubles."""
+
+CONVOY_WAIT_S = 15.0
+"""A convoy that is not known to have ended by then gives its place to another. Convoys end
+after about five seconds; only a dead worker or a dead Temporal takes longer."""
+
+CONVOY_EXECUTION_LIMIT_S = 60.0
+"""Temporal ends a convoy that no worker took up. Its items are the sweeper's by then."""
+
+TASK_LIMIT_S = 3.0
+"""Workflow task time-out: how long a worker's death stays unnoticed."""
+
+STICKY_WAIT_S = 1.0
+"""How long a task waits for the worker that knows the workflow before any other may take it."""
+
+CACHED_WORKFLOWS = 1_000
+"""Above the number of workflows in flight, so that none is replayed for lack of room."""
+
+CONCURRENT_WORKFLOW_TASKS = 64
+"""Above the convoys in flight of all processes, so that an eager start finds a free slot."""
+
+CONCURRENT_ACTIVITIES = 32
+"""Regular activities serve routes only: one for each pair of shards in trouble."""
+
+CONCURRENT_LOCAL_ACTIVITIES = 128
+"""One for each destination of each convoy in flight."""
+
+SHUTDOWN_LIMIT_S = 5.0
+"""A worker that stops lets its activities finish that long; they may run again elsewhere."""
+
+WORKER_PAUSE_S = 1.0
+"""Pause before a worker that lost Temporal is set up again; it doubles up to WORKER_PAUSE_MAX_S."""
+
+WORKER_PAUSE_MAX_S = 15.0
+"""The longest pause before Temporal is asked again."""
+
+ROUTE_CALL_LIMIT_S = 10.0
+"""How long a route waits for one chunk's delivery or settlement: longer than the posting role's
+own time limits, so that the shard's answer is seen whenever there is one."""
+
+ROUTE_RUN_S = 60.0
+"""After so long a route's activity ends with "more remains", so that its progress shows."""
+
+ROUTE_RUN_LIMIT_S = 120.0
+"""Last resort for one run of a route's activity; above ROUTE_RUN_S plus one chunk."""
+
+ROUTE_BEAT_S = 2.0
+"""How often a running route shows that its worker lives."""
+
+ROUTE_HEARTBEAT_S = 10.0
+"""A route that was silent for five beats lost its worker, and is given to another one."""
+
+ROUTE_PAUSE_S = 1.0
+"""First pause of a route whose destination does not take its items; it doubles."""
+
+ROUTE_PAUSE_MAX_S = 30.0
+"""The longest pause of a route: how long a destination that came back may go unnoticed."""
+
+SWEEP_INTERVAL_S = 5.0
+"""How often the sweeper looks for items that nobody carries."""
+
+STRAGGLER_AGE_S = 10.0
+"""Items parked longer than this with a convoy as old are stragglers: twice a convoy's life."""
+
+SWEEP_ITEMS = 10_000
+"""Stragglers of one shard that one sweep sends off: twenty convoys, about what two cores carry
+between two sweeps."""
+
+SWEEP_SHARD_LIMIT_S = 8.0
+"""How long a sweep waits for one shard. Shards are swept side by side."""
+
+SWEEP_CATCH_UP_S = 10.0
+"""Sweeps missed while Temporal was down are not made up for: the next one sees everything.
+Temporal takes no shorter window."""

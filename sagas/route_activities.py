@@ -1,0 +1,108 @@
+"""The activity of a route. What it raises is what an operator reads in the Temporal UI."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from sagas.carriage import Carriage, Carried
+from sagas.limits import CHUNK_ITEMS, ROUTE_BEAT_S, ROUTE_CALL_LIMIT_S, ROUTE_RUN_S
+from sagas.messages import RouteOrder, RouteReport, Step
+from sagas.starts import ensure_route
+from shard.shard import Shard
+from shard.suspense import Carrier, SuspenseItem
+
+
+@dataclass(slots=True)
+class _Tally:
+    delivered: int = 0
+    redirected: int = 0
+    rerouted: int = 0
+    needs_repair: int = 0
+    waiting: int = 0
+    failure: str | None = None
+
+    def add(self, carried: Carried, rerouted: int) -> None:
+        self.delivered += carried.delivered
+        self.redirected += carried.redirected
+        self.rerouted += rerouted
+        self.needs_repair += carried.needs_repair
+        self.waiting += carried.waiting - rerouted
+        self.failure = carried.failure or self.failure
+
+    def report(self, *, has_more: bool) -> RouteReport:
+        return RouteReport(
+            self.delivered, self.redirected, self.rerouted, self.needs_repair, has_more
+        )
+
+
+class RouteActivities:
+    """Carries everything that waits on one shard for one other."""
+
+    def __init__(self, client: Client, shards: Mapping[int, Shard], carriage: Carriage) -> None:
+        self._client = client
+        self._shards = shards
+        self._carriage = carriage
+
+    @activity.defn(name=Step.CARRY_ROUTE)
+    async def carry(self, order: RouteOrder) -> RouteReport:
+        """Offer each waiting item to the destination once, oldest first.
+
+        Items that must wait are passed over, so that they hold up no other; if any had to, the
+        activity fails in the end, saying why, and Temporal tries it again.
+        """
+        beating = asyncio.create_task(_beat())
+        try:
+            return await self._carry(order)
+        finally:
+            beating.cancel()
+
+    async def _carry(self, order: RouteOrder) -> RouteReport:
+        tally = _Tally()
+        after: UUID | None = None
+        stop_at = time.monotonic() + ROUTE_RUN_S
+        suspense = self._shards[order.source].suspense
+        while items := await suspense.of_route(order.destination, CHUNK_ITEMS, after):
+            carried = await self._carriage.carry(
+                order.source, order.destination, items, limit_s=ROUTE_CALL_LIMIT_S
+            )
+            tally.add(carried, await self._reroute(order, carried.elsewhere))
+            if carried.is_unreachable:
+                raise ApplicationError(str(carried.failure), type="DestinationUnreachable")
+            after = items[-1].item_id
+            if time.monotonic() > stop_at:
+                return tally.report(has_more=True)
+        if tally.waiting:
+            reason = f"{tally.waiting} items wait: {tally.failure}"
+            raise ApplicationError(reason, type="ItemsWaiting")
+        return tally.report(has_more=bool(tally.redirected))
+
+    async def _reroute(self, order: RouteOrder, items: Sequence[SuspenseItem]) -> int:
+        """Hand items that the destination does not own to the route of their owner.
+
+        Only what the destination itself refused as not its own changes its route: two workers
+        with different maps must not send an item to and fro.
+        """
+        rerouted = 0
+        groups = await self._carriage.by_destination(order.source, items)
+        for destination, group in groups.items():
+            if destination != order.destination:
+                ids = [item.item_id for item in group]
+                suspense = self._shards[order.source].suspense
+                rerouted += await suspense.hand_over(ids, Carrier.ROUTE, destination)
+                await ensure_route(self._client, order.source, destination)
+        return rerouted
+
+
+async def _beat() -> None:
+    """Show Temporal that this worker lives, for as long as the activity runs."""
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(ROUTE_BEAT_S)

@@ -1,0 +1,129 @@
+"""The worker: runs workflows and activities, and keeps the sweeper's schedule in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.runtime import Runtime
+from temporalio.service import GrpcCompression, RPCError
+from temporalio.worker import Worker
+
+from sagas.carriage import Carriage
+from sagas.control_points import ControlPoints, Unarmed
+from sagas.convoy_activities import ConvoyActivities
+from sagas.convoy_workflow import ConvoyWorkflow
+from sagas.limits import (
+    CACHED_WORKFLOWS,
+    CONCURRENT_ACTIVITIES,
+    CONCURRENT_LOCAL_ACTIVITIES,
+    CONCURRENT_WORKFLOW_TASKS,
+    SHUTDOWN_LIMIT_S,
+    STICKY_WAIT_S,
+    WORKER_PAUSE_MAX_S,
+    WORKER_PAUSE_S,
+)
+from sagas.observer import Observer
+from sagas.owners import Owners
+from sagas.route_activities import RouteActivities
+from sagas.route_workflow import RouteWorkflow
+from sagas.starts import TASK_QUEUE
+from sagas.sweep_workflow import SweepWorkflow
+from sagas.sweeper import Sweeper, ensure_schedule
+from shard.shard import Shard
+
+log = structlog.get_logger()
+
+
+async def connect(
+    address: str, namespace: str = "default", *, runtime: Runtime | None = None
+) -> Client:
+    """Connect to Temporal at ``host:port``, and keep trying until it answers."""
+    pause_s = WORKER_PAUSE_S
+    while True:
+        try:
+            return await Client.connect(
+                address,
+                namespace=namespace,
+                runtime=runtime,
+                grpc_compression=GrpcCompression.NONE,
+            )
+        except (RPCError, RuntimeError) as error:
+            log.warning("temporal_does_not_answer", address=address, error=str(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, WORKER_PAUSE_MAX_S)
+
+
+def build_worker(
+    client: Client,
+    shards: Mapping[int, Shard],
+    owners: Owners,
+    *,
+    control_points: ControlPoints | None = None,
+    observer: Observer | None = None,
+    sweeper: Sweeper | None = None,
+    workflows: Sequence[type] = (),
+    activities: Sequence[Callable[..., Any]] = (),
+) -> Worker:
+    """The worker of one process; ``workflows`` and ``activities`` are run besides the convoys'."""
+    points = control_points or Unarmed()
+    carriage = Carriage(shards, owners, points, observer)
+    convoy = ConvoyActivities(client, shards, carriage, points)
+    route = RouteActivities(client, shards, carriage)
+    sweep = sweeper or Sweeper(client, shards)
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[ConvoyWorkflow, RouteWorkflow, SweepWorkflow, *workflows],
+        activities=[
+            convoy.survey,
+            convoy.carry,
+            convoy.hand_over,
+            route.carry,
+            sweep.list_shards,
+            sweep.sweep,
+            *activities,
+        ],
+        max_cached_workflows=CACHED_WORKFLOWS,
+        max_concurrent_workflow_tasks=CONCURRENT_WORKFLOW_TASKS,
+        max_concurrent_activities=CONCURRENT_ACTIVITIES,
+        max_concurrent_local_activities=CONCURRENT_LOCAL_ACTIVITIES,
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=STICKY_WAIT_S),
+        graceful_shutdown_timeout=timedelta(seconds=SHUTDOWN_LIMIT_S),
+    )
+
+
+async def run_worker(
+    client: Client,
+    shards: Mapping[int, Shard],
+    owners: Owners,
+    *,
+    control_points: ControlPoints | None = None,
+    observer: Observer | None = None,
+    workflows: Sequence[type] = (),
+    activities: Sequence[Callable[..., Any]] = (),
+) -> None:
+    """Run workers until cancelled: one that dies, or finds no Temporal, is followed by another."""
+    pause_s = WORKER_PAUSE_S
+    while True:
+        worker = build_worker(
+            client,
+            shards,
+            owners,
+            control_points=control_points,
+            observer=observer,
+            workflows=workflows,
+            activities=activities,
+        )
+        try:
+            await ensure_schedule(client)
+            pause_s = WORKER_PAUSE_S
+            await worker.run()
+        except (RPCError, RuntimeError) as error:
+            log.warning("worker_ended", error=str(error))
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, WORKER_PAUSE_MAX_S)

@@ -1,0 +1,45 @@
+"""The sagas' own small bank, and its books after each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from deploy.embedded.temporal import TemporalServer
+from sagas.convoys import Convoys
+from sagas.starts import ensure_route
+from sagas.worker import build_worker, connect
+from shard.shard import Shard
+from tests.sagas.small_bank import SmallBank
+
+
+@pytest.fixture
+async def small_bank(
+    shards: Mapping[int, Shard], temporal: TemporalServer
+) -> AsyncIterator[SmallBank]:
+    """Shards and Temporal, without worker; at the end nothing is half delivered."""
+    bank = SmallBank(shards, await connect(temporal.address))
+    yield bank
+    bank.board_nothing()
+    assert await bank.wrong_books() == []
+
+
+@pytest.fixture
+async def worker(small_bank: SmallBank) -> AsyncIterator[None]:
+    """A process with a worker. It stays until the routes of shard 1 have ended, so that the next
+    test does not meet a route that is about to end."""
+    async with build_worker(small_bank.client, small_bank.shards, small_bank.owners):
+        yield
+        for destination in small_bank.shards:
+            await (await ensure_route(small_bank.client, 1, destination)).result()
+
+
+@pytest.fixture
+async def convoys(small_bank: SmallBank, worker: None) -> AsyncIterator[Convoys]:
+    """The convoys of a process that posts and hosts a worker."""
+    convoys = Convoys(small_bank.shards, hosts_worker=True)
+    small_bank.board(convoys)
+    convoys.connect(small_bank.client)
+    yield convoys
+    await convoys.close()
