@@ -19,6 +19,7 @@ from router.limits import (
     MOVING_PAUSE_FIRST_S,
     MOVING_PAUSE_MAX_S,
     REQUEST_BUDGET_S,
+    ROUTE_REFRESH_LIMIT_S,
     ROUTE_REFRESH_PAUSE_S,
 )
 from router.patience import Patience
@@ -124,11 +125,14 @@ class Routes:
         await asyncio.sleep(self._refreshed_at + ROUTE_REFRESH_PAUSE_S - clock.time())
         self._refreshed_at = clock.time()
         try:
-            self._replace(self._map.merged_with(await self._directory.range_map()))
-            self._is_complete = True
-        except LedgerError as error:
-            _log.warning("range_map_not_read", code=error.code)
+            async with asyncio.timeout(ROUTE_REFRESH_LIMIT_S):
+                read = await self._directory.range_map()
+        except (LedgerError, TimeoutError) as error:
+            _log.warning("range_map_not_read", error=repr(error))
             await self._ask_the_shards()
+        else:
+            self._replace(self._map.merged_with(read))
+            self._is_complete = True
 
     async def _ask_the_shards(self) -> None:
         answers = await asyncio.gather(*(_ranges_on(shard) for shard in self.shards.values()))
@@ -145,8 +149,9 @@ class Routes:
 async def _ranges_on(shard: Shard) -> list[MappedRange] | None:
     """The customers' ranges that a shard says it owns, or None if it does not answer."""
     try:
-        ranges = await shard.ownership.ranges()
-    except LedgerError:
+        async with asyncio.timeout(ROUTE_REFRESH_LIMIT_S):
+            ranges = await shard.ownership.ranges()
+    except (LedgerError, TimeoutError):
         return None
     return [
         MappedRange(each.lo, each.hi, each.range_id, shard.number, each.epoch)

@@ -99,6 +99,7 @@ class Answer:
     ``outcome`` is its own; ``is_replay`` tells that the reference was known before.
     ``business_date``, ``posted_at`` (UTC) and ``booked_on`` (shard) belong to the stored
     command. ``foreign_account`` names the account not owned, with its next owner if known.
+    ``convoy`` is what amounts parked just now have boarded.
     """
 
     outcome: Outcome
@@ -111,3 +112,4 @@ class Answer:
     foreign_account: int | None = None
     next_owner: int | None = None
     epoch: int | None = None
+    convoy: UUID | None = None

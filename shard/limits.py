@@ -43,3 +43,6 @@ PAGE_ROWS_MAX = 1_000
 
 FINDINGS_PER_INVARIANT = 20
 """Violations shown of one kind; more would hide the other kinds."""
+
+COMMIT_TIMES_ROWS = 100_000
+"""Commit times read at once: enough for a percentile, and about 20 MB."""

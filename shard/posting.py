@@ -30,7 +30,7 @@ async def post_batch(
     """
     parameters = (lane, convoy, *_command_arrays(commands), *_leg_arrays(commands))
     cursor = await connection.execute(_POST_BATCH, parameters, prepare=True)
-    return [_answer(*row) for row in await cursor.fetchall()]
+    return [_answer(convoy, *row) for row in await cursor.fetchall()]
 
 
 def _command_arrays(commands: Sequence[Command]) -> tuple[list[Any], ...]:
@@ -77,6 +77,7 @@ def _leg_arrays(commands: Sequence[Command]) -> tuple[list[Any], ...]:
 
 
 def _answer(
+    convoy: UUID | None,
     outcome: str,
     is_replay: bool,
     transfer_id: UUID,
@@ -88,6 +89,7 @@ def _answer(
     next_owner: int | None,
     epoch: int | None,
 ) -> Answer:
+    is_parked_now = money_state == MoneyState.IN_TRANSIT and not is_replay
     return Answer(
         _OUTCOMES[outcome],
         is_replay,
@@ -99,4 +101,5 @@ def _answer(
         foreign_account,
         next_owner,
         epoch,
+        convoy if is_parked_now else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from shard.accounts import Accounts
 from shard.balances import Balances
 from shard.business_day import BusinessDay
+from shard.commit_times import CommitTimes
 from shard.connections import Readers
 from shard.invariants import Invariants
 from shard.lanes import Boarding, Lanes
@@ -45,6 +46,7 @@ class Shard:
         self.payment_files = PaymentFiles(self._readers, self.ownership)
         self.business_day = BusinessDay(self._readers)
         self.invariants = Invariants(number, dsn)
+        self.commit_times = CommitTimes(self._readers)
 
     async def open(self) -> None:
         """Start pool and lanes; succeeds also while the server is down."""

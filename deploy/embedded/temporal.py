@@ -1,4 +1,8 @@
-"""The Temporal dev server with a database file, so that workflows survive its restarts."""
+"""The Temporal dev server with a database file, so that workflows survive its restarts.
+
+Its web UI offers to terminate workflows and has no setting against it: only the stand-alone UI
+server reads TEMPORAL_WORKFLOW_TERMINATE_DISABLED. It is for one machine and one person.
+"""
 
 import asyncio
 import shutil

@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
-from router.cli import payroll_commands, service_commands, stack_commands
+from router.cli import (
+    account_commands,
+    operation_commands,
+    payroll_commands,
+    service_commands,
+    stack_commands,
+)
 from router.cli.demo_command import demo
 from router.cli.exit_codes import MEANINGS
 from router.cli.progress import ProgressStyle
 from router.cli.runner import Invocation
+from router.cli.transfer_command import transfer
 
 _HELP = """A bank's ledger on many PostgreSQL shards.
 
@@ -30,17 +37,18 @@ def build() -> typer.Typer:
         rich_markup_mode="markdown",
     )
     app.callback()(_before_any_command)
-    for command in (
-        stack_commands.up,
-        stack_commands.down,
-        stack_commands.status,
-        service_commands.serve,
-        service_commands.worker,
-        service_commands.migrate,
-        demo,
-    ):
-        app.command()(command)
-    app.add_typer(payroll_commands.app, name="payroll")
+    app.command()(stack_commands.up)
+    app.command()(stack_commands.down)
+    app.command()(stack_commands.status)
+    app.command()(service_commands.serve)
+    app.command()(service_commands.worker)
+    app.command()(service_commands.migrate)
+    app.add_typer(account_commands.app, name="accounts", no_args_is_help=True)
+    app.command()(transfer)
+    app.add_typer(payroll_commands.app, name="payroll", no_args_is_help=True)
+    app.add_typer(operation_commands.eod, name="eod", no_args_is_help=True)
+    app.command()(operation_commands.check)
+    app.command()(demo)
     return app
 
 

@@ -31,7 +31,7 @@ MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.DONE: "Done; for check and demo: everything held.",
         ExitCode.REFUSED: "Refused by the ledger, not found, or a violation was found.",
         ExitCode.USAGE: "The command line or an input file is malformed; nothing was done.",
-        ExitCode.UNAVAILABLE: "Something does not answer, or is not at its end; repeat it as it is.",
+        ExitCode.UNAVAILABLE: "Something does not answer, or is not at its end yet; repeat it.",
         ExitCode.MISCONFIGURED: "Settings, ports, data folder or needed programs do not fit.",
         ExitCode.DEFECT: "An error of this program.",
         ExitCode.INTERRUPTED: "Stopped by a signal, after cleaning up.",

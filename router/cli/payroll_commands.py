@@ -61,9 +61,7 @@ def submit(
 
 
 @app.command()
-def status(
-    ctx: typer.Context, file: File, folder: Folder = None, as_json: AsJson = False
-) -> None:
+def status(ctx: typer.Context, file: File, folder: Folder = None, as_json: AsJson = False) -> None:
     """Tell how a submitted file stands now, and write its report anew."""
 
     async def work(terminal: Terminal) -> ExitCode:

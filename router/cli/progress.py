@@ -52,7 +52,7 @@ class Steps(ABC):
         yield step
         self._end(step)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 most ways of showing progress have nothing to end
         """Leave the terminal as a shell expects it; anything written later is plain."""
 
     @abstractmethod

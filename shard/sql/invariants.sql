@@ -156,11 +156,15 @@ GROUP BY a.account_no, a.currency
 ORDER BY 1, 2
 
 -- name: trial_balance
-SELECT a.currency, a.kind::text, count(DISTINCT a.account_no),
+-- An account stands on one side, whatever its single buckets hold.
+SELECT a.currency, a.kind::text, count(*),
        coalesce(sum(b.ledger) FILTER (WHERE b.ledger < 0), 0),
        coalesce(sum(b.ledger) FILTER (WHERE b.ledger > 0), 0)
 FROM ledger.own_account AS a
-JOIN ledger.balance AS b ON b.account_no = a.account_no
+CROSS JOIN LATERAL (
+    SELECT sum(x.ledger) AS ledger, max(x.seq) AS seq
+    FROM ledger.balance AS x WHERE x.account_no = a.account_no
+) AS b
 GROUP BY a.currency, a.kind
 HAVING count(*) FILTER (WHERE b.seq > 0) > 0
 ORDER BY a.currency, a.kind

@@ -239,3 +239,33 @@ SELECT s.business_date FROM ledger.shard_state AS s
 
 -- name: advance_business_date
 SELECT ledger.advance_business_date_v1(%s::date, %s::integer)
+
+-- name: debit_commits
+-- When the debits of delivered amounts were committed, so that the window until their credits
+-- can be measured. Where the server keeps no commit times, the time of posting stands in.
+SELECT i.transfer_id, i.target,
+       coalesce(
+           CASE WHEN current_setting('track_commit_timestamp')::boolean
+                THEN pg_xact_commit_timestamp(e.transaction_id::xid) END,
+           e.posted_at
+       )
+FROM ledger.suspense_item AS i
+JOIN ledger.entry AS e
+    ON e.account_no = i.debtor AND e.transfer_id = i.transfer_id AND e.amount < 0
+WHERE i.state = 'delivered' AND i.parked_at >= %s::timestamptz
+ORDER BY i.parked_at
+LIMIT %s::integer
+
+-- name: credit_commits
+-- When deliveries were committed here; read like debit_commits.
+SELECT e.transfer_id, e.account_no,
+       coalesce(
+           CASE WHEN current_setting('track_commit_timestamp')::boolean
+                THEN pg_xact_commit_timestamp(e.transaction_id::xid) END,
+           e.posted_at
+       )
+FROM ledger.entry AS e
+WHERE e.origin = 'delivery' AND e.account_no = e.home AND e.amount > 0
+    AND e.posted_at >= %s::timestamptz
+ORDER BY e.posted_at
+LIMIT %s::integer

@@ -62,7 +62,7 @@ async def test_a_process_is_found_again_by_its_files(process: ManagedProcess) ->
 async def test_a_process_outlives_the_interpreter_that_started_it(
     process: ManagedProcess, tmp_path: Path
 ) -> None:
-    """The end of its starter does not end it."""
+    """Neither the end of its starter nor a signal to the starter's terminal ends it."""
     starter = (
         "import asyncio, pathlib\n"
         "from deploy.embedded.process import ManagedProcess\n"
@@ -74,7 +74,9 @@ async def test_a_process_outlives_the_interpreter_that_started_it(
     program = await asyncio.create_subprocess_exec(sys.executable, "-c", starter, cwd=ROOT)
     exit_code = await program.wait()
 
-    assert (0, True) == (exit_code, process.is_running())
+    identity = process.identity()
+    assert identity is not None
+    assert (0, identity.pid) == (exit_code, os.getsid(identity.pid))
 
 
 async def test_starting_twice_starts_once(process: ManagedProcess) -> None:

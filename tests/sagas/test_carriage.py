@@ -13,7 +13,7 @@ from sagas.control_points import Armed, ControlPoint, ControlPointFailure, Unarm
 from sagas.convoy_activities import ConvoyActivities
 from sagas.deliveries import delivery_command
 from sagas.messages import CarryOrder
-from shard.commands import MoneyState
+from shard.commands import Kind, MoneyState
 from shard.outcomes import Outcome
 from shard.shard import Shard
 from shard.suspense import Redirection, SuspenseItem
@@ -76,15 +76,17 @@ async def test_a_late_carriage_of_a_refused_attempt_changes_nothing(
     assert await small_bank.ledger_of(item.debtor) == Decimal(FUNDS)
 
 
-async def test_a_reference_that_was_abused_is_for_a_person(small_bank: SmallBank) -> None:
-    """Something else stands under the attempt's reference: paid or not, nobody guesses."""
+async def test_a_recalled_delivery_turns_round(small_bank: SmallBank) -> None:
+    """A tombstone under the attempt's reference is a refusal: the creditor is never paid."""
     creditor = await small_bank.open_account(2, "0")
     item = await small_bank.item_of(*await small_bank.park(creditor))
-    command = delivery_command(item, source=1, destination=2)
-    await small_bank.shards[2].lanes.post(replace(command, request_hash=b"another", legs=()))
-    assert (await carry(small_bank, 2, item)).needs_repair == 1
+    delivery = delivery_command(item, source=1, destination=2)
+    await small_bank.shards[2].lanes.post(replace(delivery, kind=Kind.TOMBSTONE, legs=()))
+    assert (await carry(small_bank, 2, item)).redirected == 1
+    back = await small_bank.item_of(item.debtor, item.reference)
+    assert (await carry(small_bank, 1, back)).delivered == 1
     record = await small_bank.transfer_record(item.debtor, item.reference)
-    assert record.money_state is MoneyState.NEEDS_REPAIR
+    assert (MoneyState.RETURNED, Outcome.RECALLED) == (record.money_state, record.return_code)
 
 
 async def test_an_item_the_database_refuses_harms_no_other(small_bank: SmallBank) -> None:

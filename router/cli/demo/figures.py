@@ -41,9 +41,7 @@ class Percentiles:
 
 async def wait_until_at_rest(bank: Bank) -> bool:
     """Wait until nothing is in transit anywhere; False if that takes too long."""
-    patience = Patience(
-        DEMO_REST_LIMIT_S, first_s=DEMO_POLL_PAUSE_S, longest_s=DEMO_POLL_PAUSE_S
-    )
+    patience = Patience(DEMO_REST_LIMIT_S, first_s=DEMO_POLL_PAUSE_S, longest_s=DEMO_POLL_PAUSE_S)
     while any((await suspense(bank)).values()):
         if not await patience.pause():
             return False

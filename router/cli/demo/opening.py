@@ -76,9 +76,11 @@ async def _open_accounts(bank: Bank, openings: Sequence[Opening], steps: Steps) 
     with steps.step("Opening accounts", len(openings)) as step:
         for start in range(0, len(openings), RESERVATION_CHUNK_ACCOUNTS):
             chunk = openings[start : start + RESERVATION_CHUNK_ACCOUNTS]
-            numbers += await bank.accounts.open_many(
-                chunk, actor=_ACTOR, progress=lambda done, _, start=start: step.at(start + done)
-            )
+
+            def opened(done: int, _: int, before: int = start) -> None:
+                step.at(before + done)
+
+            numbers += await bank.accounts.open_many(chunk, actor=_ACTOR, progress=opened)
     return numbers
 
 

@@ -59,7 +59,8 @@ async def submit(
     identity = identify(child.pid)
     if identity is not None:
         process.adopt(identity)
-    assert child.stdout is not None and child.stderr is not None  # noqa: S101 both are pipes
+    assert child.stdout is not None  # noqa: S101 it is a pipe
+    assert child.stderr is not None  # noqa: S101 it is a pipe
     try:
         answer, messages = await asyncio.gather(child.stdout.read(), _follow(child.stderr, step))
         code = await child.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from rich.console import Console
 from rich.table import Table
@@ -56,9 +57,7 @@ def _milliseconds(figures: Percentiles) -> tuple[str, str]:
 
 
 def _show_trial_balance(console: Console, result: DemoResult) -> None:
-    table = _table(
-        "Trial balance", "shard", "currency", "accounts", ">number", ">debit", ">credit"
-    )
+    table = _table("Trial balance", "shard", "currency", "accounts", ">number", ">debit", ">credit")
     for shard, lines in result.trial_balance.items():
         for line in lines:
             table.add_row(
@@ -71,13 +70,15 @@ def _show_trial_balance(console: Console, result: DemoResult) -> None:
             )
         for currency in sorted({line.currency for line in lines}):
             ours = [line for line in lines if line.currency == currency]
+            debit = -sum((line.debit for line in ours), Decimal(0))
+            credit = sum((line.credit for line in ours), Decimal(0))
             table.add_row(
                 str(shard),
                 currency,
                 "[bold]sum[/]",
                 "",
-                f"[bold]{format_amount(-sum(line.debit for line in ours), currency)}[/]",
-                f"[bold]{format_amount(sum(line.credit for line in ours), currency)}[/]",
+                f"[bold]{format_amount(debit, currency)}[/]",
+                f"[bold]{format_amount(credit, currency)}[/]",
                 end_section=True,
             )
     console.print(table)

@@ -1,0 +1,41 @@
+"""When money between shards was committed: the debit here, the credit there.
+
+What lies between the two is the window in which an amount stands in suspense. Each shard's
+times are those of its own clock. For measuring, not for booking: nothing is indexed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from shard.connections import Readers
+from shard.limits import COMMIT_TIMES_ROWS
+from shard.named_queries import QUERIES
+
+Crossing = tuple[UUID, int]
+"""A transfer's id and the account on another shard that was to be credited."""
+
+
+class CommitTimes:
+    """Commit times (UTC) of one shard."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+
+    async def debits(self, since: datetime) -> Mapping[Crossing, datetime]:
+        """Of amounts that left this shard since then and were delivered; the oldest first.
+
+        At most ``COMMIT_TIMES_ROWS``. Raises ``ShardUnavailable``.
+        """
+        return await self._read(QUERIES["debit_commits"], since)
+
+    async def credits(self, since: datetime) -> Mapping[Crossing, datetime]:
+        """Of deliveries that were booked on this shard since then; like ``debits``."""
+        return await self._read(QUERIES["credit_commits"], since)
+
+    async def _read(self, query: LiteralString, since: datetime) -> Mapping[Crossing, datetime]:
+        rows = await self._readers.rows(query, (since, COMMIT_TIMES_ROWS))
+        return {(transfer_id, account_no): when for transfer_id, account_no, when in rows}
