@@ -24,7 +24,7 @@ from router.patience import Patience
 from router.routing import Routes
 from shard.account_numbers import FIRST_CUSTOMER_ACCOUNT
 from shard.commands import Answer, Command, Kind, Leg, MoneyState, Origin, ParkedAmount
-from shard.errors import AmountMalformed, LedgerError, Malformed, RangeMoving, Unavailable
+from shard.errors import AmountMalformed, LedgerError, Malformed, OutcomeUnknown, RangeMoving, Unavailable
 from shard.ids import new_id
 from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome
@@ -80,7 +80,7 @@ class Transfers:
         if answer.outcome is not Outcome.POSTED:
             raise refusal(answer.outcome, is_replay=answer.is_replay)
         if answer.is_replay:
-            return Submitted(await self.get(request.debtor, request.reference), is_replay=True)
+            return Submitted(await self._known(request), is_replay=True)
         return Submitted(_fresh_record(request, fingerprint, answer), is_replay=False)
 
     async def get(self, debtor: int, reference: str) -> TransferRecord:
@@ -88,6 +88,13 @@ class Transfers:
         return await self._routes.follow(
             debtor, lambda shard: shard.transfers.get(debtor, Origin.CLIENT, reference)
         )
+
+    async def _known(self, request: TransferRequest) -> TransferRecord:
+        try:
+            return await self.get(request.debtor, request.reference)
+        except Unavailable as error:
+            # It is booked, so "nothing happened" would be a lie.
+            raise OutcomeUnknown from error
 
     async def wait(self, record: TransferRecord, seconds: float) -> TransferRecord:
         """The transfer once its money is no longer in transit, or as it is after ``seconds``."""
@@ -170,7 +177,12 @@ def _command(request: TransferRequest, fingerprint: bytes, *, is_local: bool) ->
 
 def _fresh_record(request: TransferRequest, fingerprint: bytes, answer: Answer) -> TransferRecord:
     """What the shard has just stored, without asking it again."""
-    if answer.transfer_id is None or answer.business_date is None or answer.posted_at is None:
+    if (
+        answer.transfer_id is None
+        or answer.business_date is None
+        or answer.posted_at is None
+        or answer.booked_on is None
+    ):
         raise LedgerError("The shard answered POSTED and did not say what it booked.")
     return TransferRecord(
         home=request.debtor,
@@ -187,6 +199,7 @@ def _fresh_record(request: TransferRequest, fingerprint: bytes, answer: Answer) 
         business_date=answer.business_date,
         value_date=request.value_date or answer.business_date,
         posted_at=answer.posted_at,
+        booked_on=answer.booked_on,
         delivered_at=None,
         convoy=answer.convoy,
         narrative=request.narrative,

@@ -58,7 +58,7 @@ class ReferenceMalformed(Malformed):
 
 
 class AccountNoMalformed(Malformed):
-    """An account number is a string of 10 to 18 digits that does not start with zero."""
+    """An account number is a string of at most 18 digits that does not start with zero."""
 
 
 class Refused(LedgerError):

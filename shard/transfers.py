@@ -20,7 +20,7 @@ from shard.ownership import Ownership
 class TransferRecord:
     """One command under its reference; ``amount`` in ``currency``, times in UTC.
 
-    ``outcome`` is what the home shard decided; ``return_code`` why money came back.
+    ``outcome`` is what the shard ``booked_on`` decided; ``return_code`` why money came back.
     ``convoy`` is the one the parked amounts boarded first.
     """
 
@@ -38,6 +38,7 @@ class TransferRecord:
     business_date: date
     value_date: date
     posted_at: datetime
+    booked_on: int
     delivered_at: datetime | None
     convoy: UUID | None
     narrative: str | None

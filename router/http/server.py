@@ -30,7 +30,7 @@ from shard.errors import Misconfigured
 
 _log = structlog.get_logger(__name__)
 
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class PortInUse(Misconfigured):
@@ -75,7 +75,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End on SIGINT and SIGTERM; a second SIGINT does not wait for requests under way."""
+        """End on a signal; a second SIGINT does not wait for requests under way."""
         loop = asyncio.get_running_loop()
         for number in _ENDING_SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)

@@ -212,15 +212,13 @@ class TransfersApi:
             "business_date": record.business_date,
             "posted_at": record.posted_at if is_accepted else None,
             "delivered_at": record.delivered_at,
-            "workflow": self._workflow_of(record),
+            "workflow": _workflow_of(record),
         }
 
-    def _workflow_of(self, record: TransferRecord) -> str | None:
-        """The id of the workflow that carried the money first, as Temporal's UI shows it."""
-        owner = self._bank.routes.range_map.owner_of(record.home)
-        if record.convoy is None or owner is None:
-            return None
-        return f"convoy/{owner.shard}/{record.convoy}"
+
+def _workflow_of(record: TransferRecord) -> str | None:
+    """The id of the workflow that carried the money first, as Temporal's UI shows it."""
+    return f"convoy/{record.booked_on}/{record.convoy}" if record.convoy is not None else None
 
 
 def _preferred_wait_s(request: Request) -> int | None:

@@ -135,6 +135,7 @@ class ScriptedTransfers:
             business_date=BUSINESS_DATE,
             value_date=BUSINESS_DATE,
             posted_at=POSTED_AT,
+            booked_on=2,
             delivered_at=None,
             convoy=CONVOY_ID if is_parked else None,
             narrative=request.narrative,

@@ -55,6 +55,7 @@ RECORD = TransferRecord(
     business_date=date(2026, 11, 23),
     value_date=date(2026, 11, 23),
     posted_at=datetime(2026, 11, 23, 9, tzinfo=UTC),
+    booked_on=1,
     delivered_at=None,
     convoy=None,
     narrative=None,
