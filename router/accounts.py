@@ -31,9 +31,9 @@ from router.transfers import out_of_patience
 from shard.accounts import Account, AccountKind, AccountStatus, NewAccount
 from shard.balances import Balance
 from shard.errors import Malformed, NotOwner
-from shard.money import currency_of, format_amount
+from shard.money import currency_of, format_amount, parse_signed_limit
 from shard.outcomes import MEANINGS, Outcome
-from shard.references import request_hash
+from shard.references import parse_reference, request_hash
 from shard.shard import Shard
 from shard.statements import EntryPage
 
@@ -41,6 +41,7 @@ Progress = Callable[[int, int], None]
 """Told (done, total), often enough for a progress bar."""
 
 _FORM: Final = "account/1"
+_MACHINERY: Final = {AccountKind.SUSPENSE, AccountKind.CLEARING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +216,21 @@ class Accounts:
 
 
 def _check(opening: Opening) -> None:
-    currency_of(opening.currency)
+    """Refuse what makes no sense before a number is taken."""
+    parse_reference(opening.reference)
     if not 1 <= len(opening.customer) <= CUSTOMER_CHARS_MAX or not opening.customer.isprintable():
         message = f"A customer number has 1 to {CUSTOMER_CHARS_MAX} printable characters."
         raise Malformed(message, pointer="/customer")
-    if opening.kind is AccountKind.CUSTOMER and opening.overdraft_limit is None:
+    if opening.kind in _MACHINERY:
+        message = f"Accounts of kind {opening.kind.value} belong to the ledger itself."
+        raise Malformed(message, pointer="/kind")
+    limit = opening.overdraft_limit
+    if limit is not None:
+        parse_signed_limit(str(limit), opening.currency)
+    elif opening.kind is AccountKind.CUSTOMER:
         message = "A customer's account has an overdraft limit; it may be zero."
         raise Malformed(message, pointer="/overdraft_limit")
+    currency_of(opening.currency)
 
 
 def _wish(opening: Opening) -> Wish:

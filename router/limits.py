@@ -17,7 +17,7 @@ OPENING_CHUNK_ACCOUNTS = 500
 ROUTE_REFRESH_PAUSE_S = 0.2
 """Refreshes of the range map are at least this far apart, however many callers ask."""
 
-ROUTE_REFRESH_LIMIT_S = 1.0
+ROUTE_REFRESH_LIMIT_S = 2.0
 """How long a refresh waits for the directory, and then for the shards: requests wait with it."""
 
 REQUEST_BUDGET_S = 5.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
 from sagas.deliveries import Verdict, delivery_command, judge
@@ -19,23 +19,37 @@ from sagas.observer import Observer, Unobserved
 from sagas.owners import Owners, destination_of
 from shard.commands import Answer
 from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailable
-from shard.outcomes import Outcome
 from shard.shard import Shard
 from shard.suspense import Redirection, Settlement, SuspenseItem
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Carried:
-    """What became of the items of one carriage so far."""
+    """What became of the items of one carriage; ``elsewhere`` are among the waiting ones.
+
+    ``is_stopped`` tells that a shard did not answer, so that the rest was not even tried.
+    """
 
     delivered: int = 0
     redirected: int = 0
     waiting: int = 0
     needs_repair: int = 0
     is_unreachable: bool = False
+    is_stopped: bool = False
     failure: str | None = None
-    elsewhere: list[SuspenseItem] = field(default_factory=list)
-    """Items whose target the destination does not own; they are among the waiting ones."""
+    elsewhere: tuple[SuspenseItem, ...] = ()
+
+    def __add__(self, later: Carried) -> Carried:
+        return Carried(
+            delivered=self.delivered + later.delivered,
+            redirected=self.redirected + later.redirected,
+            waiting=self.waiting + later.waiting,
+            needs_repair=self.needs_repair + later.needs_repair,
+            is_unreachable=self.is_unreachable or later.is_unreachable,
+            is_stopped=self.is_stopped or later.is_stopped,
+            failure=later.failure or self.failure,
+            elsewhere=self.elsewhere + later.elsewhere,
+        )
 
     def report(self) -> CarryReport:
         """The figures alone, without items."""
@@ -82,42 +96,44 @@ class Carriage:
         Shards that do not answer are reported, not raised. ``limit_s`` bounds each call to a
         shard; a call that was cut off may still take effect, which the next attempt finds.
         """
-        carried = Carried()
-        for start in range(0, len(items), CHUNK_ITEMS):
-            chunk = items[start : start + CHUNK_ITEMS]
-            if not await self._carry_chunk(source, destination, chunk, carried, limit_s):
-                carried.waiting += len(items) - start
-                break
-        return carried
+        chunks = [items[start : start + CHUNK_ITEMS] for start in range(0, len(items), CHUNK_ITEMS)]
+        return await self._carry_in_turn(source, destination, chunks, limit_s)
 
-    async def _carry_chunk(
+    async def _carry_in_turn(
         self,
         source: int,
         destination: int,
-        chunk: Sequence[SuspenseItem],
-        carried: Carried,
+        chunks: Sequence[Sequence[SuspenseItem]],
         limit_s: float,
-    ) -> bool:
-        """Carry one chunk; False when a shard does not answer, and asking on makes no sense."""
+    ) -> Carried:
+        carried = Carried()
+        for chunk in chunks:
+            if carried.is_stopped:
+                carried += Carried(waiting=len(chunk))
+            else:
+                carried += await self._carry_chunk(source, destination, chunk, limit_s)
+        return carried
+
+    async def _carry_chunk(
+        self, source: int, destination: int, chunk: Sequence[SuspenseItem], limit_s: float
+    ) -> Carried:
         try:
             answers = await self._deliver(source, destination, chunk, limit_s)
         except (ShardUnavailable, OutcomeUnknown, TimeoutError) as error:
-            carried.is_unreachable = True
-            carried.failure = f"Shard {destination}: {_told(error)}"
-            return False
+            failure = f"Shard {destination}: {_told(error)}"
+            return Carried(
+                waiting=len(chunk), is_unreachable=True, is_stopped=True, failure=failure
+            )
         except LedgerError as error:
-            carried.failure = f"Shard {destination}: {_told(error)}"
+            failure = f"Shard {destination}: {_told(error)}"
             if isinstance(error, Overloaded):
-                return False
+                return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
             if len(chunk) == 1:
-                carried.waiting += 1
-                return True
+                return Carried(waiting=1, failure=failure)
             # One of them is poisonous. Carried singly, it harms only itself.
-            for item in chunk:
-                if not await self._carry_chunk(source, destination, [item], carried, limit_s):
-                    carried.waiting += 1
-            return True
-        return await self._conclude(source, chunk, answers, carried, limit_s)
+            singles = [[item] for item in chunk]
+            return await self._carry_in_turn(source, destination, singles, limit_s)
+        return await self._conclude(source, chunk, answers, limit_s)
 
     async def _deliver(
         self, source: int, destination: int, chunk: Sequence[SuspenseItem], limit_s: float
@@ -138,10 +154,9 @@ class Carriage:
         source: int,
         chunk: Sequence[SuspenseItem],
         answers: Sequence[Answer],
-        carried: Carried,
         limit_s: float,
-    ) -> bool:
-        """Act on the verdicts; False when the source does not answer."""
+    ) -> Carried:
+        """Act on the verdicts."""
         judged: defaultdict[Verdict, list[tuple[SuspenseItem, Answer]]] = defaultdict(list)
         for item, answer in zip(chunk, answers, strict=True):
             judged[judge(item, answer)].append((item, answer))
@@ -152,20 +167,21 @@ class Carriage:
                 redirected = await self._redirect(source, judged[Verdict.SEND_BACK])
                 needs_repair = await self._need_repair(source, judged[Verdict.NEEDS_REPAIR])
         except (LedgerError, TimeoutError) as error:
-            carried.failure = f"Shard {source}: {_told(error)}"
-            return False
-        carried.delivered += settled
-        carried.redirected += redirected
-        carried.needs_repair += needs_repair
+            failure = f"Shard {source}: {_told(error)}"
+            return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
         undecided = judged[Verdict.ELSEWHERE] + judged[Verdict.NOT_YET]
         unsettled = len(judged[Verdict.BOOKED]) - settled
-        carried.waiting += len(undecided) + unsettled
-        carried.elsewhere += [item for item, _ in judged[Verdict.ELSEWHERE]]
-        if undecided:
-            carried.failure = _reasons([answer.outcome for _, answer in undecided])
-        elif unsettled:
-            carried.failure = "Settled by another carriage, or the debtor's range is moving."
-        return True
+        reasons = {str(answer.outcome) for _, answer in undecided}
+        if unsettled:
+            reasons.add("settled by another carriage, or the debtor's range is moving")
+        return Carried(
+            delivered=settled,
+            redirected=redirected,
+            waiting=len(undecided) + unsettled,
+            needs_repair=needs_repair,
+            failure=", ".join(sorted(reasons)) or None,
+            elsewhere=tuple(item for item, _ in judged[Verdict.ELSEWHERE]),
+        )
 
     async def _learn(self, answered: Sequence[tuple[SuspenseItem, Answer]]) -> None:
         for item, answer in answered:
@@ -208,10 +224,6 @@ def _settlement(item: SuspenseItem, answer: Answer) -> Settlement:
     if answer.booked_on is None or answer.posted_at is None:
         raise ValueError("A booked delivery says where and when it was booked.")
     return Settlement(item.item_id, item.attempt, answer.booked_on, answer.posted_at)
-
-
-def _reasons(outcomes: Sequence[Outcome]) -> str:
-    return ", ".join(sorted(set(outcomes)))
 
 
 def _told(error: Exception) -> str:

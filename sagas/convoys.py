@@ -15,7 +15,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
@@ -40,12 +39,14 @@ from shard.ids import new_id
 log = structlog.get_logger()
 
 
-@dataclass(slots=True, eq=False)
 class _Convoy:
-    source: int
-    convoy_id: UUID = field(default_factory=new_id)
-    batches_under_way: int = 0
-    items: int = 0
+    __slots__ = ("batches_under_way", "convoy_id", "items", "source")
+
+    def __init__(self, source: int) -> None:
+        self.source = source
+        self.convoy_id = new_id()
+        self.batches_under_way = 0
+        self.items = 0
 
 
 class Platform:
@@ -166,12 +167,21 @@ class Convoys:
     def _next_ready(self) -> _Convoy | None:
         """The convoy that closed first of those whose batches are answered.
 
-        While there is room to travel nobody waits for a convoy to fill: open ones are shut.
+        While there is room to travel nobody waits for a convoy to fill: where none is ready, an
+        open one is shut. But only one at a time and source, so that the others go on filling
+        for as long as they would have to wait anyway.
         """
-        for convoy in list(self._open.values()):
-            if convoy.items:
-                self._shut(convoy)
         for convoy in self._closed:
+            if not convoy.batches_under_way:
+                self._closed.remove(convoy)
+                return convoy
+        leaving = {convoy.source for convoy in self._closed}
+        boarded = [each for each in self._open.values() if each.items]
+        # Ids are ordered by time: the source that waited longest comes first.
+        for convoy in sorted(boarded, key=lambda each: each.convoy_id):
+            if convoy.source in leaving:
+                continue
+            self._shut(convoy)
             if not convoy.batches_under_way:
                 self._closed.remove(convoy)
                 return convoy

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from temporalio import activity
@@ -18,29 +17,6 @@ from sagas.messages import RouteOrder, RouteReport, Step
 from sagas.starts import ensure_route
 from shard.shard import Shard
 from shard.suspense import Carrier, SuspenseItem
-
-
-@dataclass(slots=True)
-class _Tally:
-    delivered: int = 0
-    redirected: int = 0
-    rerouted: int = 0
-    needs_repair: int = 0
-    waiting: int = 0
-    failure: str | None = None
-
-    def add(self, carried: Carried, rerouted: int) -> None:
-        self.delivered += carried.delivered
-        self.redirected += carried.redirected
-        self.rerouted += rerouted
-        self.needs_repair += carried.needs_repair
-        self.waiting += carried.waiting - rerouted
-        self.failure = carried.failure or self.failure
-
-    def report(self, *, has_more: bool) -> RouteReport:
-        return RouteReport(
-            self.delivered, self.redirected, self.rerouted, self.needs_repair, has_more
-        )
 
 
 class RouteActivities:
@@ -65,24 +41,26 @@ class RouteActivities:
             beating.cancel()
 
     async def _carry(self, order: RouteOrder) -> RouteReport:
-        tally = _Tally()
+        carried = Carried()
+        rerouted = 0
         after: UUID | None = None
         stop_at = time.monotonic() + ROUTE_RUN_S
         suspense = self._shards[order.source].suspense
         while items := await suspense.of_route(order.destination, CHUNK_ITEMS, after):
-            carried = await self._carriage.carry(
+            page = await self._carriage.carry(
                 order.source, order.destination, items, limit_s=ROUTE_CALL_LIMIT_S
             )
-            tally.add(carried, await self._reroute(order, carried.elsewhere))
-            if carried.is_unreachable:
-                raise ApplicationError(str(carried.failure), type="DestinationUnreachable")
+            carried += page
+            if page.is_stopped:
+                raise ApplicationError(str(page.failure), type="ShardDoesNotAnswer")
+            rerouted += await self._reroute(order, page.elsewhere)
             after = items[-1].item_id
             if time.monotonic() > stop_at:
-                return tally.report(has_more=True)
-        if tally.waiting:
-            reason = f"{tally.waiting} items wait: {tally.failure}"
-            raise ApplicationError(reason, type="ItemsWaiting")
-        return tally.report(has_more=bool(tally.redirected))
+                return _report(carried, rerouted, has_more=True)
+        if carried.waiting > rerouted:
+            reason = f"{carried.waiting - rerouted} items wait: {carried.failure}"
+            raise ApplicationError(reason, type="ItemsWait")
+        return _report(carried, rerouted, has_more=bool(carried.redirected))
 
     async def _reroute(self, order: RouteOrder, items: Sequence[SuspenseItem]) -> int:
         """Hand items that the destination does not own to the route of their owner.
@@ -99,6 +77,12 @@ class RouteActivities:
                 rerouted += await suspense.hand_over(ids, Carrier.ROUTE, destination)
                 await ensure_route(self._client, order.source, destination)
         return rerouted
+
+
+def _report(carried: Carried, rerouted: int, *, has_more: bool) -> RouteReport:
+    return RouteReport(
+        carried.delivered, carried.redirected, rerouted, carried.needs_repair, has_more
+    )
 
 
 async def _beat() -> None:

@@ -37,6 +37,7 @@ from shard.limits import (
     POST_RETRY_PAUSE_MAX_S,
     POST_RETRY_PAUSE_S,
 )
+from shard.outcomes import Outcome
 from shard.posting import post_batch
 
 
@@ -61,6 +62,19 @@ class _Waiting:
     def fail(self, error: LedgerError) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+
+    @property
+    def items_aboard(self) -> int:
+        """How many parked amounts may stand in the convoy, now that the batch is answered."""
+        answer = self.answer
+        if not answer.done() or answer.cancelled():
+            return len(self.command.parked)
+        error = answer.exception()
+        if error is None:
+            is_parked = answer.result().outcome is Outcome.POSTED
+        else:
+            is_parked = isinstance(error, OutcomeUnknown)
+        return len(self.command.parked) if is_parked else 0
 
     def succeed(self, answer: Answer) -> None:
         if not self.answer.done():
@@ -196,9 +210,8 @@ class _Lane:
 
     async def _carry(self, batch: list[_Waiting]) -> None:
         convoy = None
-        items = sum(len(w.command.parked) for w in batch)
         boarding = self._lanes.boarding
-        if items:
+        if any(waiting.command.parked for waiting in batch):
             convoy = boarding.board() if boarding is not None else new_id()
         try:
             await self._post(batch, convoy)
@@ -209,7 +222,7 @@ class _Lane:
             raise
         finally:
             if boarding is not None and convoy is not None:
-                boarding.boarded(convoy, items)
+                boarding.boarded(convoy, sum(waiting.items_aboard for waiting in batch))
 
     async def _post(self, batch: list[_Waiting], convoy: UUID | None) -> None:
         """Post a batch to its end: every one of its commands is answered when this returns."""

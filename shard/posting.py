@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from psycopg import DataError
 from psycopg.types.json import Jsonb
 
 from shard.commands import Answer, Command, MoneyState
@@ -29,7 +30,11 @@ async def post_batch(
     the driver's errors; then nothing of the batch is booked, or it is unknown whether all is.
     """
     parameters = (lane, convoy, *_command_arrays(commands), *_leg_arrays(commands))
-    cursor = await connection.execute(_POST_BATCH, parameters, prepare=True)
+    try:
+        cursor = await connection.execute(_POST_BATCH, parameters, prepare=True)
+    except UnicodeError as error:
+        # The driver lets it through; nothing was sent, and to a caller it is bad data like NUL.
+        raise DataError(f"a text cannot be encoded: {error}") from error
     return [_answer(convoy, *row) for row in await cursor.fetchall()]
 
 

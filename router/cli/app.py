@@ -44,7 +44,8 @@ def build() -> typer.Typer:
     app.command()(service_commands.worker)
     app.command()(service_commands.migrate)
     app.add_typer(account_commands.app, name="accounts", no_args_is_help=True)
-    app.command()(transfer)
+    # A negative amount is told by the ledger; it is not an unknown option.
+    app.command(context_settings={"ignore_unknown_options": True})(transfer)
     app.add_typer(payroll_commands.app, name="payroll", no_args_is_help=True)
     app.add_typer(operation_commands.eod, name="eod", no_args_is_help=True)
     app.command()(operation_commands.check)

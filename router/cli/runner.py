@@ -23,7 +23,7 @@ from router.cli.exit_codes import ExitCode, exit_code_of
 from router.cli.progress import ProgressStyle
 from router.cli.terminal import Terminal
 from router.telemetry import configure_logging, masked
-from shard.errors import LedgerError
+from shard.errors import LedgerError, Refused
 
 Work = Callable[[Terminal], Awaitable[ExitCode | None]]
 """A command's body; None is ``ExitCode.DONE``."""
@@ -74,7 +74,8 @@ async def _guarded(work: Work, terminal: Terminal, *, is_debug: bool) -> ExitCod
 def _told(error: BaseException, terminal: Terminal, *, is_debug: bool) -> ExitCode:
     code = exit_code_of(error)
     if isinstance(error, (LedgerError, DeployError)):
-        terminal.fail(error.code, str(error), code, is_retryable=error.retryable)
+        word = error.outcome if isinstance(error, Refused) else error.code
+        terminal.fail(word, str(error), code, is_retryable=error.retryable)
     else:
         reason = masked(f"This is a defect of the program: {type(error).__name__}: {error}")
         hint = "" if is_debug else " (ledger --debug shows where)"

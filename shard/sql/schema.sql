@@ -127,7 +127,7 @@ CREATE TABLE ledger.balance (
 CREATE TABLE ledger.transfer (
     account_no bigint NOT NULL,
     origin ledger.origin NOT NULL,
-    reference text NOT NULL CHECK (reference ~ '^[A-Za-z0-9._:-]{1,64}$'),
+    reference text COLLATE "C" NOT NULL CHECK (reference ~ '^[A-Za-z0-9._:-]{1,64}$'),
     id uuid NOT NULL,
     request_hash bytea NOT NULL,
     kind ledger.kind NOT NULL,
@@ -155,7 +155,7 @@ CREATE TABLE ledger.transfer (
 CREATE TABLE ledger.transfer_event (
     account_no bigint NOT NULL,
     origin ledger.origin NOT NULL,
-    reference text NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     n integer NOT NULL,
     happened_at timestamptz NOT NULL,
     business_date date NOT NULL,
@@ -172,7 +172,7 @@ CREATE TABLE ledger.entry (
     transfer_id uuid NOT NULL,
     home bigint NOT NULL,
     origin ledger.origin NOT NULL,
-    reference text NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     counterparty bigint,
     amount numeric(18, 4) NOT NULL,
     held_delta numeric(18, 4) NOT NULL DEFAULT 0,
@@ -188,7 +188,7 @@ CREATE TABLE ledger.entry (
 
 CREATE TABLE ledger.hold (
     account_no bigint NOT NULL,
-    reference text NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     bucket smallint NOT NULL DEFAULT 0,
     amount numeric(18, 4) NOT NULL CHECK (amount > 0),
     captured numeric(18, 4) NOT NULL DEFAULT 0 CHECK (captured BETWEEN 0 AND amount),
@@ -201,7 +201,7 @@ CREATE TABLE ledger.hold (
 CREATE TABLE ledger.narrative (
     account_no bigint NOT NULL,
     origin ledger.origin NOT NULL,
-    reference text NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     content text NOT NULL CHECK (length(content) <= 500),
     PRIMARY KEY (account_no, origin, reference)
 );
@@ -210,7 +210,7 @@ CREATE TABLE ledger.suspense_item (
     item_id uuid PRIMARY KEY,
     debtor bigint NOT NULL,
     origin ledger.origin NOT NULL,
-    reference text NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     transfer_id uuid NOT NULL,
     target bigint NOT NULL,
     attempt integer NOT NULL DEFAULT 1,
@@ -238,7 +238,7 @@ CREATE INDEX suspense_item_open ON ledger.suspense_item (parked_at)
 
 CREATE TABLE ledger.payment_file (
     account_no bigint NOT NULL,
-    reference text NOT NULL,
+    reference text COLLATE "C" NOT NULL,
     file_hash bytea NOT NULL,
     line_count integer NOT NULL CHECK (line_count > 0),
     control_sum numeric(18, 4) NOT NULL,

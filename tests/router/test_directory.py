@@ -160,7 +160,9 @@ async def test_one_bulk_may_choose_numbers_and_leave_numbers_open(directory: Dir
         a_wish(customer, "N-1", account_no=first.account_no + 1),
         a_wish(customer, "R-3"),
     ]
-    given = [each.account_no - first.account_no for each in await directory.reserve_account_nos(wishes)]
+    given = [
+        each.account_no - first.account_no for each in await directory.reserve_account_nos(wishes)
+    ]
     assert given == [2, 1, 3]
 
 

@@ -37,7 +37,12 @@ async def stale_bank(servers: Databases, test_range: TestRange) -> AsyncIterator
 def equity(account_no: int) -> Opening:
     """An account of the bank itself under a number of choice."""
     return Opening(
-        "BANK", str(new_id()), "EUR", AccountKind.EQUITY, overdraft_limit=None, account_no=account_no
+        "BANK",
+        str(new_id()),
+        "EUR",
+        AccountKind.EQUITY,
+        overdraft_limit=None,
+        account_no=account_no,
     )
 
 
@@ -150,7 +155,7 @@ async def test_without_the_directory_the_shards_tell_what_they_own(
 async def test_without_directory_and_one_shard_its_ranges_are_unknown_and_not_unassigned(
     servers: Databases,
 ) -> None:
-    """"Unknown account" is a final answer, and must not be given out of ignorance."""
+    """ "Unknown account" is a final answer, and must not be given out of ignorance."""
     dsns = dict(servers.shard_dsns) | {2: NOWHERE}
     settings = settings_of(
         servers, directory_dsn=NOWHERE, shard_dsns=dsns, temporal_address="127.0.0.1:1"

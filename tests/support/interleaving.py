@@ -12,9 +12,10 @@ from typing import Any, LiteralString, TypeVar
 
 from psycopg.rows import TupleRow
 
-from shard.commands import Command
+from shard.commands import Answer, Command
 from shard.connections import Connection, connect
 from shard.ownership import RangeState
+from shard.posting import post_batch
 
 _PATIENCE_S = 20.0
 _Result = TypeVar("_Result")
@@ -83,6 +84,11 @@ class Holder:
             (command.home, command.origin.value, command.reference, command.transfer_id,
              command.request_hash, command.currency, command.amount),
         )  # fmt: skip
+
+    async def post(self, command: Command) -> Answer:
+        """Book a command, as a posting does that has not committed yet."""
+        (answer,) = await post_batch(self._connection, 0, None, [command])
+        return answer
 
     async def change_range(
         self, range_id: int, state: RangeState, next_owner: int | None = None

@@ -74,7 +74,9 @@ def test_references_of_lines_sort_in_the_order_of_the_file() -> None:
     assert references == sorted(references)
 
 
-@pytest.mark.parametrize("message_id", ["SALARY-2026-11", "a" * 35, "Gehälter 11/26", "A:1", "/" * 35])
+@pytest.mark.parametrize(
+    "message_id", ["SALARY-2026-11", "a" * 35, "Gehälter 11/26", "A:1", "/" * 35]
+)
 def test_every_message_id_makes_valid_references(message_id: str) -> None:
     """Message ids have an alphabet of their own, and up to 35 characters of it."""
     reference = line_reference(file_reference(message_id), 1_000_000)

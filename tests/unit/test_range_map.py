@@ -52,7 +52,9 @@ def test_bisection_agrees_with_looking_at_every_range(rng: random.Random) -> Non
     """The fast search answers what the slow one would."""
     bounds = sorted(rng.sample(range(10**9, 10**10), 401))
     pairs = list(zip(bounds, bounds[1:], strict=False))
-    ranges = [MappedRange(lo, hi, 1001 + n, rng.randint(1, 9), 1) for n, (lo, hi) in enumerate(pairs)]
+    ranges = [
+        MappedRange(lo, hi, 1001 + n, rng.randint(1, 9), 1) for n, (lo, hi) in enumerate(pairs)
+    ]
     known = RangeMap.of(rng.sample(ranges, 300))
     for account_no in [*bounds, *(rng.randrange(10**9, 10**10) for _ in range(500))]:
         slow = [each for each in known.ranges if each.lo <= account_no < each.hi]

@@ -1,0 +1,226 @@
+"""Lanes: batches that form by themselves, a bounded queue, and replies that get lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from psycopg import OperationalError
+
+from shard import lanes as lanes_module
+from shard.commands import Answer, Command, MoneyState
+from shard.connections import Connection
+from shard.errors import OutcomeUnknown, Overloaded, ShardUnavailable
+from shard.ids import new_id
+from shard.lanes import Lanes
+from shard.outcomes import Outcome
+from shard.posting import post_batch
+from shard.shard import Shard
+from tests.support.bank import Figures, account_no, figures, open_account, transfer
+from tests.support.databases import Databases
+from tests.support.interleaving import Holder, holder
+
+Shards = Mapping[int, Shard]
+
+
+@asynccontextmanager
+async def one_lane(dsn: str) -> AsyncIterator[Lanes]:
+    """Lanes of a process of their own, of which there is one."""
+    lanes = Lanes(dsn, process_no=7, lane_count=1)
+    await lanes.open()
+    try:
+        yield lanes
+    finally:
+        await lanes.close()
+
+
+@asynccontextmanager
+async def busy_lane(
+    servers: Databases, debtor: int, creditor: int
+) -> AsyncIterator[tuple[Lanes, Holder, asyncio.Task[Answer]]]:
+    """The only lane waits for a balance row that the holder holds."""
+    async with (
+        one_lane(servers.shard_dsns[1]) as lanes,
+        holder(servers.shard_owner_dsns[1]) as held,
+    ):
+        await held.lock_balance(debtor)
+        first = held.start(lanes.post(transfer(debtor, creditor, "1")))
+        await held.until_blocks(first)
+        yield lanes, held, first
+
+
+def _start(held: Holder, posts: list[Coroutine[Any, Any, Answer]]) -> list[asyncio.Task[Answer]]:
+    return [held.start(post) for post in posts]
+
+
+async def _queued(lanes: Lanes, count: int) -> None:
+    """Let what was started reach the queue."""
+    while lanes.queued_commands < count:
+        await asyncio.sleep(0)  # sleep: gives the loop a turn, and takes no time
+
+
+async def test_what_waits_while_a_lane_is_busy_travels_together(
+    shards: Shards, servers: Databases
+) -> None:
+    """A lane that becomes free takes everything that waits as one batch."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        tasks = _start(held, [lanes.post(transfer(debtor, creditor, "1")) for _ in range(30)])
+        await _queued(lanes, 30)
+        await held.rollback()
+        answers = await asyncio.gather(first, *tasks)
+        counted = (lanes.batches, lanes.commands)
+
+    assert {Outcome.POSTED} == {answer.outcome for answer in answers}
+    assert (2, 31) == counted
+    assert 1 == len({answer.posted_at for answer in answers[1:]})
+
+
+async def test_a_batch_has_its_bound(
+    shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane takes no more than its bound at once; the rest travels in the next batch."""
+    monkeypatch.setattr(lanes_module, "LANE_BATCH_COMMANDS", 8)
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        tasks = _start(held, [lanes.post(transfer(debtor, creditor, "1")) for _ in range(20)])
+        await _queued(lanes, 20)
+        await held.rollback()
+        await asyncio.gather(first, *tasks)
+
+        assert 4 == lanes.batches
+
+
+async def test_a_full_queue_refuses_at_once(
+    shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What finds no room in the queue is told so; what found room is booked."""
+    monkeypatch.setattr(lanes_module, "LANE_QUEUE_COMMANDS", 3)
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        tasks = _start(held, [lanes.post(transfer(debtor, creditor, "1")) for _ in range(3)])
+        await _queued(lanes, 3)
+        with pytest.raises(Overloaded):
+            await lanes.post(transfer(debtor, creditor, "1"))
+        await held.rollback()
+        await asyncio.gather(first, *tasks)
+
+    assert Figures(Decimal(4), 4) == await figures(shards[1], creditor)
+
+
+async def test_bulk_work_waits_for_room(
+    shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bulk work larger than the queue waits instead of being refused, and keeps its order."""
+    monkeypatch.setattr(lanes_module, "LANE_QUEUE_COMMANDS", 4)
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    commands = [transfer(debtor, creditor, "10") for _ in range(15)]
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        bulk = held.start(lanes.post_many(commands))
+        await _queued(lanes, 4)
+        await held.rollback()
+        await first
+        answers = await bulk
+
+    expected = [Outcome.POSTED] * 9 + [Outcome.INSUFFICIENT_FUNDS] * 6
+    assert expected == [answer.outcome for answer in answers]
+
+
+async def test_what_is_too_late_is_not_started(shards: Shards, servers: Databases) -> None:
+    """A command whose deadline passed while it waited is refused, and leaves no trace."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    past = asyncio.get_running_loop().time() - 1
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        late = held.start(lanes.post(transfer(debtor, creditor, "1"), past))
+        timely = held.start(lanes.post(transfer(debtor, creditor, "1"), past + 3600))
+        await _queued(lanes, 2)
+        await held.rollback()
+        await asyncio.gather(first, timely)
+        with pytest.raises(Overloaded):
+            await late
+
+    assert Figures(Decimal(2), 2) == await figures(shards[1], creditor)
+
+
+async def test_whoever_gave_up_is_passed_over(shards: Shards, servers: Databases) -> None:
+    """A command whose caller left before it was started is not booked."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        gone = held.start(lanes.post(transfer(debtor, creditor, "1")))
+        stays = held.start(lanes.post(transfer(debtor, creditor, "1")))
+        await _queued(lanes, 2)
+        gone.cancel()
+        await held.rollback()
+        await asyncio.gather(first, stays)
+
+    assert Figures(Decimal(2), 2) == await figures(shards[1], creditor)
+
+
+async def test_whoever_gives_up_later_does_not_stop_the_others(
+    shards: Shards, servers: Databases
+) -> None:
+    """A caller that leaves while its batch is under way changes nothing for the batch."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        first.cancel()
+        await held.rollback()
+        answer = await lanes.post(transfer(debtor, creditor, "1"))
+
+    assert Outcome.POSTED is answer.outcome
+    assert Figures(Decimal(2), 2) == await figures(shards[1], creditor)
+
+
+class LosesReplies:
+    """Stands for ``post_batch``: the batch is committed, but its connection is lost."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    async def __call__(
+        self, connection: Connection, lane: int, convoy: Any, commands: list[Command]
+    ) -> list[Answer]:
+        answers = await post_batch(connection, lane, convoy, commands)
+        if self.left:
+            self.left -= 1
+            await connection.close()
+            raise OperationalError("the connection is lost")
+        return answers
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_lost_reply_is_asked_for_again(
+    times: int, shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a lost connection the same references are asked again, and have one effect."""
+    monkeypatch.setattr(lanes_module, "post_batch", LosesReplies(times))
+    monkeypatch.setattr(lanes_module, "POST_RETRY_PAUSE_S", 0.001)
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    commands = [transfer(debtor, creditor, "60"), transfer(debtor, creditor, "60")]
+
+    answers = await shards[1].lanes.post_many(commands)
+
+    expected = [Outcome.POSTED, Outcome.INSUFFICIENT_FUNDS]
+    assert expected == [answer.outcome for answer in answers]
+    assert [True, True] == [answer.is_replay for answer in answers]
+    assert MoneyState.POSTED is answers[0].money_state
+    assert Figures(Decimal(60), 1) == await figures(shards[1], creditor)
+
+
+async def test_a_backend_that_is_ended_in_the_middle(shards: Shards, servers: Databases) -> None:
+    """A posting whose backend is ended before the commit is sent again, and booked once."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (_, held, first):
+        ((ended,),) = await held.execute(
+            "SELECT count(*) FILTER (WHERE pg_cancel_backend(a.pid)) FROM ("
+            "SELECT 0 AS pid WHERE false) AS a"
+        )
+        await _end_blocked(servers, held)
+        await held.rollback()
+        answer = await first
+
+    assert (0, Outcome.POSTED, False) == (ended, answer.outcome, answer.is_replay)
+    assert Figures(Decimal(1), 1) == await figures(shards[1], creditor)
