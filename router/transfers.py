@@ -24,7 +24,14 @@ from router.patience import Patience
 from router.routing import Routes
 from shard.account_numbers import FIRST_CUSTOMER_ACCOUNT
 from shard.commands import Answer, Command, Kind, Leg, MoneyState, Origin, ParkedAmount
-from shard.errors import AmountMalformed, LedgerError, Malformed, OutcomeUnknown, RangeMoving, Unavailable
+from shard.errors import (
+    AmountMalformed,
+    LedgerError,
+    Malformed,
+    OutcomeUnknown,
+    RangeMoving,
+    Unavailable,
+)
 from shard.ids import new_id
 from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome

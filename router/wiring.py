@@ -86,6 +86,7 @@ class Bank:
         await self.directory.open()
         await asyncio.gather(*(shard.open() for shard in self.shards.values()))
         self._sagas = asyncio.create_task(self._run_sagas(), name="sagas")
+        self._sagas.add_done_callback(_tell_failure)
         await self.routes.refresh()
         return self
 
@@ -117,6 +118,12 @@ class Bank:
                 control_points=self._control_points,
                 observer=self._observer,
             )
+
+
+def _tell_failure(sagas: asyncio.Task[None]) -> None:
+    # The shards go on serving; money between them waits until this process is started again.
+    if not sagas.cancelled() and (error := sagas.exception()) is not None:
+        _log.error("sagas_broke_down", error=repr(error))
 
 
 async def migrate_all(

@@ -125,3 +125,7 @@ SWEEP_SHARD_LIMIT_S = 8.0
 SWEEP_CATCH_UP_S = 10.0
 """Sweeps missed while Temporal was down are not made up for: the next one sees everything.
 Temporal takes no shorter window."""
+
+SCHEDULE_CHECK_S = 10.0
+"""How often a running worker sees that the sweeper's schedule is there. Without it nobody would
+find stragglers after Temporal lost its database; more often would only cost calls."""

@@ -22,6 +22,7 @@ from sagas.limits import (
     CONCURRENT_ACTIVITIES,
     CONCURRENT_LOCAL_ACTIVITIES,
     CONCURRENT_WORKFLOW_TASKS,
+    SCHEDULE_CHECK_S,
     SHUTDOWN_LIMIT_S,
     STICKY_WAIT_S,
     WORKER_PAUSE_MAX_S,
@@ -122,8 +123,26 @@ async def run_worker(
         try:
             await ensure_schedule(client)
             pause_s = WORKER_PAUSE_S
-            await worker.run()
+            await _run_with_schedule(worker, client)
         except (RPCError, RuntimeError) as error:
             log.warning("worker_ended", error=str(error))
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, WORKER_PAUSE_MAX_S)
+
+
+async def _run_with_schedule(worker: Worker, client: Client) -> None:
+    keeping = asyncio.create_task(_keep_schedule(client), name="sweeper-schedule")
+    try:
+        await worker.run()
+    finally:
+        keeping.cancel()
+
+
+async def _keep_schedule(client: Client) -> None:
+    """Put the schedule back where it is gone: Temporal may lose its database under a worker."""
+    while True:
+        await asyncio.sleep(SCHEDULE_CHECK_S)
+        try:
+            await ensure_schedule(client)
+        except RPCError as error:
+            log.warning("schedule_not_ensured", error=str(error))

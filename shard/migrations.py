@@ -38,7 +38,9 @@ class Script:
 def read_migrations(folder: Traversable) -> list[Script]:
     """The numbered scripts of a folder, ascending."""
     scripts = [Script(1, "schema.sql", (folder / "schema.sql").read_text())]
-    for file in sorted((folder / "migrations").iterdir(), key=lambda f: f.name):
+    # Until there is a second migration, a clone does not even hold the folder.
+    later = (folder / "migrations").iterdir() if (folder / "migrations").is_dir() else ()
+    for file in sorted(later, key=lambda f: f.name):
         match = _NUMBERED.fullmatch(file.name)
         if match is not None:
             scripts.append(Script(int(match[1]), file.name, file.read_text()))

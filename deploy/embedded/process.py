@@ -32,14 +32,19 @@ class ProcessIdentity:
     started_s: float
 
     def is_alive(self) -> bool:
-        """True while this very process runs; a zombie does not run."""
+        """True while this very process runs; a zombie does not run.
+
+        A child of ours runs until its exit status is there: its first thread may be a zombie
+        while others still hold its ports.
+        """
         _collect(self.pid)
         try:
             process = psutil.Process(self.pid)
             age_matches = (
                 abs(process.create_time() - self.started_s) < limits.START_TIME_TOLERANCE_S
             )
-            return age_matches and process.status() != psutil.STATUS_ZOMBIE
+            is_whole = self.pid in _children or process.status() != psutil.STATUS_ZOMBIE
+            return age_matches and is_whole
         except psutil.NoSuchProcess:
             return False
 

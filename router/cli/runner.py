@@ -95,8 +95,17 @@ def _first(error: BaseException) -> BaseException:
 def _cancel_on_signals() -> None:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 a coroutine always runs in a task
+    is_stopping = False
+
+    def stop() -> None:
+        nonlocal is_stopping
+        # An impatient second Ctrl-C must not cut off the cleaning up.
+        if not is_stopping:
+            is_stopping = True
+            task.cancel()
+
     for number in STOPPING_SIGNALS:
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
 
 
 def leave_signals_to_server() -> None:

@@ -66,7 +66,10 @@ def worker(ctx: typer.Context, folder: Folder = None, as_json: AsJson = False) -
         settings = bank_settings(folder).model_copy(update={"run_worker": True})
         async with Bank(settings):
             terminal.note(f"The worker runs, with Temporal at {settings.temporal_address}.")
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                terminal.note("The worker finishes what is under way.")
 
     run(ctx, work, as_json=as_json, serves=True, log_level=_log_level())
 

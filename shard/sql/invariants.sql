@@ -71,8 +71,8 @@ HAVING sum(b.held) <> coalesce((
 ), 0)
 
 -- name: nothing_below_its_floor
-SELECT 'account ' || a.account_no || ' has ' || sum(b.ledger - b.held) || ' available under a limit of '
-       || a.overdraft_limit
+SELECT 'account ' || a.account_no || ' has ' || sum(b.ledger - b.held)
+       || ' available under a limit of ' || a.overdraft_limit
 FROM ledger.own_account AS a
 JOIN ledger.balance AS b ON b.account_no = a.account_no
 WHERE a.has_floor
@@ -85,9 +85,24 @@ WHERE a.has_floor
 GROUP BY a.account_no, a.overdraft_limit
 HAVING sum(b.ledger - b.held) < -a.overdraft_limit
 
+-- name: only_bucket_zero_is_overdrawn
+-- The overdraft belongs to bucket 0; a lane must not spend what stands in another one's bucket.
+SELECT 'account ' || a.account_no || ' bucket ' || b.bucket || ' has '
+       || b.ledger - b.held || ' available'
+FROM ledger.own_account AS a
+JOIN ledger.balance AS b ON b.account_no = a.account_no
+WHERE a.has_floor AND b.bucket > 0 AND b.ledger < b.held
+    AND NOT EXISTS (
+        SELECT FROM ledger.entry AS e
+        JOIN ledger.transfer AS t
+            ON t.account_no = e.home AND t.origin = e.origin AND t.reference = e.reference
+        WHERE e.account_no = a.account_no AND t.kind = 'forced'
+    )
+
 -- name: transfers_sum_to_zero
 -- All entries of a command that were booked here, archive included.
-SELECT 'transfer ' || e.home || '/' || e.origin || '/' || e.reference || ' sums to ' || sum(e.amount)
+SELECT 'transfer ' || e.home || '/' || e.origin || '/' || e.reference || ' sums to '
+       || sum(e.amount)
 FROM ledger.entry AS e
 JOIN ledger.shard_state AS s ON s.shard = e.booked_on
 GROUP BY e.home, e.origin, e.reference

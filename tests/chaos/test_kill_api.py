@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,20 +17,13 @@ from router.wiring import Bank
 from sagas.control_points import ControlPoint
 from sagas.starts import convoy_workflow_id
 from sagas.worker import connect
-from shard.accounts import AccountStatus
 from shard.commands import MoneyState
-from shard.errors import NotFound
-from shard.ids import new_id
-from shard.statements import EntryLine
 from tests.support.bank import Figures, account_no, at_rest, figures, open_account, settings_of
 from tests.support.databases import Databases
 from tests.support.processes import KILLED, ApiProcess, api_process
+from tests.support.transfer_load import ended, final_answer, mixed_load, payment
 
-FUNDS = "1000.00"
-RANGE = 1_000_000_000
-CLIENTS = 16
 PATIENCE_S = 60.0
-SAFE_TO_REPEAT = {502, 503, 504}
 
 
 @pytest.fixture
@@ -55,17 +45,6 @@ async def api(
         await at_rest(books)
 
 
-def payment(debtor: int, creditor: int, amount: str = "20.00") -> dict[str, str]:
-    """A request for a transfer under a fresh reference."""
-    return {
-        "reference": str(new_id()),
-        "debtor_account": str(debtor),
-        "creditor_account": str(creditor),
-        "amount": amount,
-        "currency": "EUR",
-    }
-
-
 async def send_to_its_death(api: ApiProcess, *bodies: dict[str, str]) -> None:
     """Send requests to an API that a control point is going to kill; answers may be lost."""
     async with httpx.AsyncClient(base_url=api.url) as client:
@@ -75,31 +54,6 @@ async def send_to_its_death(api: ApiProcess, *bodies: dict[str, str]) -> None:
         if isinstance(answer, BaseException) and not isinstance(answer, httpx.TransportError):
             raise answer
     assert KILLED == await api.ended()
-
-
-async def final_answer(client: httpx.AsyncClient, body: dict[str, str]) -> httpx.Response:
-    """Repeat a request as it is until its answer is no "unknown" and no "try again"."""
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            try:
-                response = await client.post("/v1/transfers", json=body)
-            except httpx.TransportError:
-                pass
-            else:
-                if response.status_code not in SAFE_TO_REPEAT:
-                    return response
-            await asyncio.sleep(0.05)  # sleep: a client's pause before it repeats a request
-
-
-async def ended(client: httpx.AsyncClient, body: dict[str, str]) -> dict[str, Any]:
-    """The transfer once its money is no longer in transit."""
-    path = f"/v1/transfers/{body['debtor_account']}/{body['reference']}"
-    async with asyncio.timeout(PATIENCE_S):
-        while True:
-            told: dict[str, Any] = (await client.get(path)).json()
-            if told["money_state"] != MoneyState.IN_TRANSIT:
-                return told
-            await asyncio.sleep(0.05)  # sleep: pause between two looks at a transfer
 
 
 async def test_a_debit_whose_convoy_never_started_is_delivered_after_the_restart(
@@ -173,61 +127,6 @@ async def test_a_convoy_whose_worker_was_killed_ends_after_the_restart(
     assert Figures(Decimal("20.0000"), 1) == await figures(books.shards[2], creditor)
 
 
-@dataclass(slots=True)
-class Load:
-    """Transfers of all kinds, and what was answered to each."""
-
-    bodies: list[dict[str, str]]
-    answers: dict[str, httpx.Response] = field(default_factory=dict)
-    progress: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def run(self, client: httpx.AsyncClient) -> None:
-        """Send them all, by several clients at once, each until it has a final answer."""
-        waiting = iter(self.bodies)
-
-        async def send() -> None:
-            for body in waiting:
-                answer = await final_answer(client, body)
-                async with self.progress:
-                    self.answers[body["reference"]] = answer
-                    self.progress.notify_all()
-
-        await asyncio.gather(*(send() for _ in range(CLIENTS)))
-
-    async def until(self, answers: int) -> None:
-        """Wait until so many transfers have their answer."""
-        async with self.progress:
-            await self.progress.wait_for(lambda: len(self.answers) >= answers)
-
-
-async def mixed_load(books: Bank, count: int, rng: random.Random) -> Load:
-    """Local and cross-shard, to the poor, to closed accounts, to nobody, and beyond the funds."""
-    payers = [await open_account(books.shards[no], FUNDS) for no in (1, 2, 3) for _ in "ab"]
-    closed = [await open_account(books.shards[no]) for no in (1, 2, 3)]
-    for number, account in zip((1, 2, 3), closed, strict=True):
-        await books.shards[number].accounts.change_status(
-            account, AccountStatus.CLOSED, actor="test", reason="test"
-        )
-    payees = [*payers * 3, *closed, account_no(1), account_no(2), account_no(3)]
-    bodies = []
-    for _ in range(count):
-        debtor, creditor = rng.choice(payers), rng.choice(payees)
-        amount = rng.choice(["0.01", "1.00", "19.99", "150.00", "2000.00"])
-        if debtor != creditor:
-            bodies.append(payment(debtor, creditor, amount))
-    return Load(bodies)
-
-
-async def entries_of(books: Bank, account: int) -> list[EntryLine]:
-    """Every entry of an account; none where it was never opened."""
-    try:
-        page = await books.shards[account // RANGE].statements.page(account, limit=1_000)
-    except NotFound:
-        return []
-    assert page.next_cursor is None
-    return page.lines
-
-
 async def test_the_api_killed_again_and_again_loses_and_doubles_nothing(
     api: ApiProcess, books: Bank, rng: random.Random, is_full: bool
 ) -> None:
@@ -245,47 +144,4 @@ async def test_the_api_killed_again_and_again_loses_and_doubles_nothing(
             await api.serve()
         await running
         await at_rest(books)
-        await assert_one_answer_each(client, load)
-        records = [await ended(client, body) for body in load.bodies if is_accepted(load, body)]
-    assert await moved_by_entries(books, load) == moved_by_records(records)
-
-
-def is_accepted(load: Load, body: dict[str, str]) -> bool:
-    """Whether a client was told that its transfer is booked or on its way."""
-    return load.answers[body["reference"]].status_code in {200, 201, 202}
-
-
-async def assert_one_answer_each(client: httpx.AsyncClient, load: Load) -> None:
-    """The same request once more: the same transfer, or the same refusal."""
-    for body in load.bodies:
-        first = load.answers[body["reference"]]
-        again = await client.post("/v1/transfers", json=body)
-        if is_accepted(load, body):
-            assert (200, first.json()["id"]) == (again.status_code, again.json()["id"])
-            assert "in_transit" != again.json()["money_state"]
-        else:
-            assert 422 == again.status_code == first.status_code
-            assert first.json()["code"] == again.json()["code"]
-
-
-def moved_by_records(records: list[dict[str, Any]]) -> Counter[tuple[str, str, Decimal]]:
-    """What each transfer must have booked: (account, reference, amount), as often as it must."""
-    moved: Counter[tuple[str, str, Decimal]] = Counter()
-    for told in records:
-        amount, reference = Decimal(told["amount"]), told["reference"]
-        moved[told["debtor_account"], reference, -amount] += 1
-        payee = told["debtor_account" if told["money_state"] == "returned" else "creditor_account"]
-        moved[payee, reference, amount] += 1
-    return moved
-
-
-async def moved_by_entries(books: Bank, load: Load) -> Counter[tuple[str, str, Decimal]]:
-    """What stands in the entries of all accounts that were named, but for their opening."""
-    sides = ("debtor_account", "creditor_account")
-    references = {body["reference"] for body in load.bodies}
-    moved: Counter[tuple[str, str, Decimal]] = Counter()
-    for account in {body[side] for body in load.bodies for side in sides}:
-        for line in await entries_of(books, int(account)):
-            if line.reference in references:
-                moved[account, line.reference, line.amount] += 1
-    return moved
+        await load.assert_each_had_one_effect(client, books)

@@ -82,9 +82,7 @@ async def test_a_debit_that_came_first_is_booked(shards: Shards, servers: Databa
     assert Figures(Decimal(99), 2) == booked
 
 
-async def test_a_close_sees_the_credit_that_came_first(
-    shards: Shards, servers: Databases
-) -> None:
+async def test_a_close_sees_the_credit_that_came_first(shards: Shards, servers: Databases) -> None:
     """An account is not closed over a credit that was decided before."""
     payer, payee = await open_account(shards[1], "100"), await open_account(shards[1])
     third = await open_account(shards[1])
@@ -95,8 +93,8 @@ async def test_a_close_sees_the_credit_that_came_first(
         holder(servers.shard_owner_dsns[1]) as held,
     ):
         await held.lock_balance(third)
-        credits = [transfer(payer, payee, "1"), transfer(payer, third, "1")]
-        credit = held.start(post_batch(connection, 0, None, credits))
+        incoming = [transfer(payer, payee, "1"), transfer(payer, third, "1")]
+        credit = held.start(post_batch(connection, 0, None, incoming))
         await held.until_blocks(credit)
         close = held.start(
             accounts.change_status(payee, AccountStatus.CLOSED, actor="t", reason="t")
@@ -138,9 +136,7 @@ async def test_a_close_sees_the_money_that_has_just_left(
     assert Outcome.MONEY_IN_TRANSIT == refused.value.outcome
 
 
-async def test_two_who_close_at_once_are_both_told_so(
-    shards: Shards, servers: Databases
-) -> None:
+async def test_two_who_close_at_once_are_both_told_so(shards: Shards, servers: Databases) -> None:
     """Of two equal changes of status one changes, and both are told that it is so."""
     account = await open_account(shards[1])
     dsn = servers.shard_dsns[1]

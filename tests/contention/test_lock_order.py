@@ -109,8 +109,7 @@ async def test_settlements_lock_items_in_their_order(own: OwnShard) -> None:
     await own.shard.lanes.post_many(commands)
     items = [command.parked[0].item_id for command in commands]
     settle = (
-        "SELECT ledger.settle_v1(0, %s, %s, '{1,1}', '{2,2}',"
-        " ARRAY[ledger.now(), ledger.now()])"
+        "SELECT ledger.settle_v1(0, %s, %s, '{1,1}', '{2,2}', ARRAY[ledger.now(), ledger.now()])"
     )
     async with (
         holder(own.database.dsn) as one,

@@ -47,8 +47,7 @@ async def test_fifty_at_once_have_one_effect(shards: Shards, servers: Databases)
     ):
         await held.lock_balance(debtor)
         tasks = [
-            held.start(processes[i % _PROCESSES].post(again(command)))
-            for i in range(_REQUESTS)
+            held.start(processes[i % _PROCESSES].post(again(command))) for i in range(_REQUESTS)
         ]
         # The first request of each process travels alone, the others wait in its queue.
         await held.until_blocks(*tasks[:_PROCESSES])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from shard.connections import connect
 from tests.support.databases import Databases
@@ -12,20 +13,25 @@ _WIDTH = 1_000_000
 _serials = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
 class TestRange:
     """Account numbers ``lo`` and up; moves are done by hand, without any data to copy."""
 
     __test__ = False
 
-    servers: Databases
-    range_id: int
-    lo: int
+    def __init__(self, servers: Databases) -> None:
+        serial = next(_serials)
+        self.servers = servers
+        self.range_id = 1_900 + serial
+        self.lo = 8_000_000_000 + serial * _WIDTH
+        self.owner = (0, 0)
+        """The shard that owns it, and the epoch."""
 
     async def set(
         self, shard: int, state: str, *, epoch: int = 1, next_owner: int | None = None
     ) -> None:
         """Say what one shard thinks of the range."""
+        if state in ("OWNED", "FENCED"):
+            self.owner = (shard, epoch)
         async with await connect(self.servers.shard_owner_dsns[shard]) as connection:
             await connection.execute(
                 """
@@ -58,10 +64,15 @@ class TestRange:
         await self.set(to_shard, "OWNED", epoch=epoch)
 
 
-async def new_range(servers: Databases, shard: int) -> TestRange:
-    """A fresh range, owned by ``shard`` and known to the directory."""
-    serial = next(_serials)
-    made = TestRange(servers, 1_900 + serial, 8_000_000_000 + serial * _WIDTH)
+@asynccontextmanager
+async def new_range(servers: Databases, shard: int) -> AsyncIterator[TestRange]:
+    """A fresh range, owned by ``shard`` and known to the directory.
+
+    Afterwards the directory knows where the test left it, so that the bank is consistent.
+    """
+    made = TestRange(servers)
     await made.set(shard, "OWNED")
     await made.publish(shard)
-    return made
+    yield made
+    last_shard, epoch = made.owner
+    await made.publish(last_shard, epoch=epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ async def test_an_account_is_what_was_asked_for(lone_bank: Bank) -> None:
     assert (account.customer, account.currency, account.kind, account.name) == (
         wanted.customer, "EUR", AccountKind.CUSTOMER, "Ada"
     )  # fmt: skip
-    assert (account.status, account.overdraft_limit) == (AccountStatus.OPEN, 50)
+    assert (account.status, account.overdraft_limit) == (AccountStatus.OPEN, Decimal(50))
 
 
 async def test_opening_again_gives_the_same_account(lone_bank: Bank) -> None:
@@ -55,20 +56,20 @@ async def test_opening_again_gives_the_same_account(lone_bank: Bank) -> None:
 
 
 async def test_a_number_that_was_reserved_and_not_opened_is_opened_by_the_same_request(
-    lone_bank: Bank,
+    lone_bank: Bank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash between directory and shard leaves nothing that the repetition cannot finish."""
     wanted = replace(an_opening(), account_no=account_no(2))
-    lone_bank.accounts._open_reserved, kept = _crash, lone_bank.accounts._open_reserved  # type: ignore[method-assign]
-    with pytest.raises(ShardUnavailable):
-        await lone_bank.accounts.open(wanted, actor="test")
-    lone_bank.accounts._open_reserved = kept  # type: ignore[method-assign]
+
+    async def crash(*_: object, **__: object) -> None:
+        raise ShardUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lone_bank.shards[2].accounts, "open_many", crash)
+        with pytest.raises(ShardUnavailable):
+            await lone_bank.accounts.open(wanted, actor="test")
     opened = await lone_bank.accounts.open(wanted, actor="test")
     assert opened.account.account_no == wanted.account_no
-
-
-async def _crash(wanted: object, actor: str) -> None:
-    raise ShardUnavailable
 
 
 async def test_the_same_reference_for_another_account_is_refused(lone_bank: Bank) -> None:
@@ -96,7 +97,7 @@ async def test_a_number_that_the_directory_does_not_know_of_is_still_not_given_t
         ({"customer": "C" * 65}, Malformed),
         ({"customer": "C\n1"}, Malformed),
         ({"overdraft_limit": None}, Malformed),
-        ({"overdraft_limit": Decimal("-1")}, Malformed),
+        ({"overdraft_limit": Decimal(-1)}, Malformed),
         ({"overdraft_limit": Decimal("0.001")}, Malformed),
         ({"overdraft_limit": Decimal("NaN")}, Malformed),
         ({"kind": AccountKind.SUSPENSE}, Malformed),
@@ -105,11 +106,11 @@ async def test_a_number_that_the_directory_does_not_know_of_is_still_not_given_t
     ],
 )
 async def test_openings_that_make_no_sense_are_malformed(
-    lone_bank: Bank, changes: dict[str, object], error: type[Exception]
+    lone_bank: Bank, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     """They are refused before a number is taken."""
     with pytest.raises(error):
-        await lone_bank.accounts.open(replace(an_opening(), **changes), actor="test")  # type: ignore[arg-type]
+        await lone_bank.accounts.open(replace(an_opening(), **changes), actor="test")
 
 
 async def test_many_accounts_are_opened_with_progress(lone_bank: Bank) -> None:

@@ -47,12 +47,12 @@ def found(result: CheckResult) -> set[tuple[int, str]]:
 async def planted(dsn: str, statement: str, undo: str) -> AsyncIterator[None]:
     """Spoil a database by hand, and put it right again."""
     async with await connect(dsn) as connection:
-        await connection.execute(sql.SQL(statement))  # type: ignore[arg-type]
+        await connection.execute(sql.SQL(statement))
     try:
         yield
     finally:
         async with await connect(dsn) as connection:
-            await connection.execute(sql.SQL(undo))  # type: ignore[arg-type]
+            await connection.execute(sql.SQL(undo))
 
 
 async def test_a_sound_bank_is_clean_and_says_what_was_checked(bank: Bank) -> None:
@@ -80,7 +80,10 @@ async def test_a_cent_planted_by_hand_is_found(bank: Bank, own_servers: Database
 async def test_clearing_that_does_not_cancel_is_found(bank: Bank, own_servers: Databases) -> None:
     """What one shard says it is owed, the other must owe."""
     number = clearing_account(1, 2, "EUR")
-    change = f"UPDATE ledger.balance SET ledger = ledger {{}} 5 WHERE account_no = {number} AND bucket = 0"
+    change = (
+        "UPDATE ledger.balance SET ledger = ledger {} 5 "
+        f"WHERE bucket = 0 AND account_no = {number}"
+    )
     async with planted(own_servers.shard_owner_dsns[1], change.format("+"), change.format("-")):
         result = await bank.check.run()
     assert (BETWEEN_SHARDS, "clearing pairs cancel") in found(result)

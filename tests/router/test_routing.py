@@ -9,6 +9,7 @@ import pytest
 
 from router.accounts import Opening
 from router.errors import AccountUnassigned, RoutesUnknown
+from router.range_map import RangeMap
 from router.wiring import Bank
 from shard.accounts import AccountKind
 from shard.errors import NotFound, RangeMoving, ShardUnavailable
@@ -21,9 +22,10 @@ NOWHERE = "host=/nowhere dbname=ledger"
 
 
 @pytest.fixture
-async def test_range(servers: Databases) -> TestRange:
+async def test_range(servers: Databases) -> AsyncIterator[TestRange]:
     """A range of this test's own, on shard 1."""
-    return await new_range(servers, shard=1)
+    async with new_range(servers, shard=1) as made:
+        yield made
 
 
 @pytest.fixture
@@ -176,16 +178,16 @@ async def test_a_shard_that_this_process_has_no_dsn_for_is_unavailable(
             bank.routes.owner_now(2_000_000_000)
 
 
-async def test_callers_at_the_same_time_share_one_reading(stale_bank: Bank) -> None:
+async def test_callers_at_the_same_time_share_one_reading(
+    stale_bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred requests that meet a moved range ask the directory once."""
-    readings = 0
-    read = stale_bank.directory.range_map
+    read, readings = stale_bank.directory.range_map, []
 
-    async def counted() -> object:
-        nonlocal readings
-        readings += 1
-        return await read()
+    async def counted() -> RangeMap:
+        readings.append(await read())
+        return readings[-1]
 
-    stale_bank.directory.range_map = counted  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(stale_bank.directory, "range_map", counted)
     await asyncio.gather(*(stale_bank.routes.refresh() for _ in range(100)))
-    assert readings == 1
+    assert len(readings) == 1

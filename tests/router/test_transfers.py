@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -25,9 +26,10 @@ NO_TEMPORAL = "127.0.0.1:1"
 
 
 @pytest.fixture
-async def test_range(servers: Databases) -> TestRange:
+async def test_range(servers: Databases) -> AsyncIterator[TestRange]:
     """A range of this test's own, on shard 1."""
-    return await new_range(servers, shard=1)
+    async with new_range(servers, shard=1) as made:
+        yield made
 
 
 @pytest.fixture
@@ -142,7 +144,8 @@ async def test_an_unknown_account_on_the_debtors_shard_is_refused_at_once(
     """Nothing is stored, so the reference is free once the account exists."""
     debtor, creditor = await pair(lone_bank, 1, 1)
     wanted = request(debtor, creditor)
-    wrong = replace(wanted, **{unknown: account_no(1)})  # type: ignore[arg-type]
+    changes: dict[str, Any] = {unknown: account_no(1)}
+    wrong = replace(wanted, **changes)
     with pytest.raises(Refused) as refused:
         await lone_bank.transfers.submit(wrong)
     assert refused.value.outcome == Outcome.ACCOUNT_UNKNOWN
@@ -190,10 +193,9 @@ async def test_a_debtor_that_moved_is_followed(lone_bank: Bank, test_range: Test
 
 
 async def test_a_creditor_that_moved_away_turns_the_transfer_into_a_cross_shard_one(
-    bank: Bank, servers: Databases
+    bank: Bank, test_range: TestRange
 ) -> None:
     """What was local by the old map is parked by the new one; nothing is booked twice."""
-    test_range = await new_range(servers, shard=1)
     await bank.routes.refresh()
     debtor = await open_account(bank.shards[1], "100.00")
     assert bank.routes.owner_now(test_range.lo) == 1

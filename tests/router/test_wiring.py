@@ -60,20 +60,6 @@ async def test_without_temporal_the_bank_serves_and_money_between_shards_waits(
         assert bank.temporal is None
 
 
-async def test_what_waited_for_temporal_is_delivered_by_the_next_process(
-    servers: Databases, bank: Bank
-) -> None:
-    """Nothing is lost with the process that parked it: its items are the sweeper's."""
-    debtor = await open_account(bank.shards[1], "10.00")
-    creditor = await open_account(bank.shards[2])
-    request = TransferRequest(str(new_id()), debtor, creditor, Decimal("1.00"), "EUR")
-    async with Bank(settings_of(servers, temporal_address="127.0.0.1:1")) as short_lived:
-        submitted = await short_lived.transfers.submit(request)
-        assert submitted.record.money_state is MoneyState.IN_TRANSIT
-    arrived = await bank.transfers.wait(submitted.record, 60)
-    assert arrived.money_state is MoneyState.DELIVERED
-
-
 async def test_a_new_bank_opens_on_its_first_business_day(bank: Bank) -> None:
     """The shards agree on the date given to the migration."""
     dates = await bank.business_day.dates()

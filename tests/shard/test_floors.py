@@ -113,9 +113,7 @@ async def test_the_legs_of_one_command_are_taken_in_order(shards: Shards) -> Non
 async def test_a_forced_booking_may_pass_the_floor(shards: Shards) -> None:
     """Only a forced command takes an account below its floor, and later ones feel it."""
     debtor, creditor = await open_account(shards[1], "10"), await open_account(shards[1])
-    forced = replace(
-        transfer(debtor, creditor, "15"), kind=Kind.FORCED, origin=Origin.REVERSAL
-    )
+    forced = replace(transfer(debtor, creditor, "15"), kind=Kind.FORCED, origin=Origin.REVERSAL)
 
     answers = await shards[1].lanes.post_many([forced, transfer(debtor, creditor, "1")])
 
@@ -128,9 +126,7 @@ async def test_a_credit_is_booked_although_the_account_stays_below_its_floor(
 ) -> None:
     """What improves an account that is below its floor is not refused."""
     debtor, creditor = await open_account(shards[1], "10"), await open_account(shards[1], "10")
-    forced = replace(
-        transfer(debtor, creditor, "15"), kind=Kind.FORCED, origin=Origin.REVERSAL
-    )
+    forced = replace(transfer(debtor, creditor, "15"), kind=Kind.FORCED, origin=Origin.REVERSAL)
     await shards[1].lanes.post(forced)
 
     answer = await shards[1].lanes.post(transfer(creditor, debtor, "1"))

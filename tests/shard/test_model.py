@@ -133,13 +133,13 @@ async def _compare(
     model.accounts[numbers["closed"]] = ModelAccount(status=AccountStatus.CLOSED)
     model.accounts[numbers["dollars"]] = ModelAccount(currency="USD")
     for batch in batches:
-        commands = [_command(each, numbers, f"{example}:{each.reference}") for each in batch.transfers]
+        commands = [
+            _command(each, numbers, f"{example}:{each.reference}") for each in batch.transfers
+        ]
         answers = await post_batch(connection, batch.lane, new_id(), commands)
         assert model.post_batch(commands) == [answer.outcome for answer in answers]
     expected = {name: model.accounts[numbers[name]].balance for name in _MADE}
-    assert expected == {
-        name: (await shard.balances.get(numbers[name])).ledger for name in _MADE
-    }
+    assert expected == {name: (await shard.balances.get(numbers[name])).ledger for name in _MADE}
 
 
 async def _open(shard: Shard, model: ModelLedger, connection: Connection) -> dict[str, int]:

@@ -126,9 +126,7 @@ async def test_lanes_outlive_poison(poison: Flaw, shards: Shards) -> None:
     assert Outcome.POSTED is answer.outcome
 
 
-async def _post_together(
-    shard: Shard, commands: list[Command]
-) -> list[Outcome | LedgerError]:
+async def _post_together(shard: Shard, commands: list[Command]) -> list[Outcome | LedgerError]:
     """Post commands that travel in one batch; what each of them got."""
 
     async def post(command: Command) -> Outcome | LedgerError:

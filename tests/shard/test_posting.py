@@ -126,9 +126,7 @@ async def test_a_replay_parks_nothing(shards: Shards) -> None:
     assert Decimal(20) == (await shards[1].balances.get(debtor)).in_transit
 
 
-async def test_the_time_of_posting_never_runs_backwards(
-    shards: Shards, servers: Databases
-) -> None:
+async def test_the_time_of_posting_never_runs_backwards(shards: Shards, servers: Databases) -> None:
     """Within a bucket a posting is never earlier than the one before it, whatever clocks say."""
     debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
     dsn = servers.shard_dsns[1]

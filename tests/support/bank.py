@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-
 import pytest
 
 from deploy.embedded.ports import free_port
@@ -198,5 +197,3 @@ def again(command: Command) -> Command:
 def is_booked(answer: Answer) -> bool:
     """Whether money moved under this answer's reference."""
     return answer.outcome is Outcome.POSTED and answer.money_state is not MoneyState.NONE
-
-

@@ -20,7 +20,7 @@ from shard.posting import post_batch
 _PATIENCE_S = 20.0
 _Result = TypeVar("_Result")
 
-_COUNT_BLOCKED = """
+_BLOCKED = """
 WITH RECURSIVE waiting AS (
     SELECT DISTINCT l.pid, pg_blocking_pids(l.pid) AS blockers
     FROM pg_locks AS l WHERE NOT l.granted
@@ -29,7 +29,7 @@ WITH RECURSIVE waiting AS (
     UNION
     SELECT w.pid FROM waiting AS w JOIN blocked AS b ON b.pid = ANY (w.blockers)
 )
-SELECT count(*) FROM blocked
+SELECT pid FROM blocked
 """
 _LOCK_BALANCE = "SELECT FROM ledger.balance WHERE account_no = %s AND bucket = %s FOR UPDATE"
 _CLAIM = """
@@ -119,14 +119,14 @@ class Holder:
         Directly, or in a queue behind one that does. A task that ends meanwhile did not wait.
         """
         async with asyncio.timeout(_PATIENCE_S):
-            while await self._blocked() < len(tasks):
+            while len(await self.blocked()) < len(tasks):
                 ended = [task for task in tasks if task.done()]
                 assert not ended, f"this did not wait: {ended[0]}"
                 await asyncio.sleep(0.002)  # sleep: a backend tells nobody that it waits
 
-    async def _blocked(self) -> int:
-        ((count,),) = await self.execute(_COUNT_BLOCKED)
-        return int(count)
+    async def blocked(self) -> list[int]:
+        """The process ids of the backends that wait for this transaction."""
+        return [pid for (pid,) in await self.execute(_BLOCKED)]
 
 
 @asynccontextmanager

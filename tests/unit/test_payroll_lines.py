@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -127,9 +128,10 @@ def test_a_payment_sums_to_zero_wherever_the_payee_lives(is_local: bool) -> None
     payment = read(LINE)
     assert isinstance(payment, Payment)
     command = command_of(payment, is_local=is_local)
-    credits = [*command.legs[1:], *command.parked]
+    credited = [leg.amount for leg in command.legs[1:]]
+    credited += [parked.amount for parked in command.parked]
     assert sum(leg.amount for leg in command.legs) == (0 if is_local else -LINE.amount)
-    assert [each.amount for each in credits] == [LINE.amount]
+    assert credited == [LINE.amount]
 
 
 def test_the_request_hash_does_not_depend_on_the_route() -> None:
@@ -160,10 +162,10 @@ def test_the_request_hash_does_not_depend_on_the_route() -> None:
     ],
 )
 def test_customers_are_told_where_the_money_is(
-    changes: dict[str, object], status: str, reason: str | None
+    changes: dict[str, Any], status: str, reason: str | None
 ) -> None:
     """Settled, on its way, being looked into, or rejected with the ISO reason."""
-    told = status_of_record(LINE, replace(RECORD, **changes))  # type: ignore[arg-type]
+    told = status_of_record(LINE, replace(RECORD, **changes))
     assert (told.status, told.reason) == (status, reason)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_a_system_account_names_its_shard_itself(account_no: int, expected: Owne
 def test_bisection_agrees_with_looking_at_every_range(rng: random.Random) -> None:
     """The fast search answers what the slow one would."""
     bounds = sorted(rng.sample(range(10**9, 10**10), 401))
-    pairs = list(zip(bounds, bounds[1:], strict=False))
+    pairs = list(pairwise(bounds))
     ranges = [
         MappedRange(lo, hi, 1001 + n, rng.randint(1, 9), 1) for n, (lo, hi) in enumerate(pairs)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ async def test_debtor_and_creditor_differ() -> None:
 @pytest.mark.parametrize("side", ["debtor", "creditor"])
 async def test_system_accounts_cannot_be_named(side: str) -> None:
     """Suspense and clearing belong to the machinery."""
-    changes = {side: 1_101_000}
-    refused = await refusal_of(replace(REQUEST, **changes))  # type: ignore[arg-type]
+    changes: dict[str, Any] = {side: 1_101_000}
+    refused = await refusal_of(replace(REQUEST, **changes))
     assert isinstance(refused, Refused)
     assert refused.outcome == "SYSTEM_ACCOUNT"

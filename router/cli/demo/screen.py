@@ -10,7 +10,7 @@ from rich.table import Table
 
 from router.cli.demo.figures import Percentiles
 from router.cli.demo.result import DemoResult
-from shard.money import format_amount
+from shard.money import currency_of
 
 _PAYROLL_MEANINGS = {"ACSC": "settled", "RJCT": "rejected, money back with the employer"}
 
@@ -65,8 +65,8 @@ def _show_trial_balance(console: Console, result: DemoResult) -> None:
                 line.currency,
                 line.kind,
                 f"{line.accounts:,}",
-                format_amount(-line.debit, line.currency),
-                format_amount(line.credit, line.currency),
+                _money(-line.debit, line.currency),
+                _money(line.credit, line.currency),
             )
         for currency in sorted({line.currency for line in lines}):
             ours = [line for line in lines if line.currency == currency]
@@ -77,8 +77,8 @@ def _show_trial_balance(console: Console, result: DemoResult) -> None:
                 currency,
                 "[bold]sum[/]",
                 "",
-                f"[bold]{format_amount(debit, currency)}[/]",
-                f"[bold]{format_amount(credit, currency)}[/]",
+                f"[bold]{_money(debit, currency)}[/]",
+                f"[bold]{_money(credit, currency)}[/]",
                 end_section=True,
             )
     console.print(table)
@@ -86,7 +86,8 @@ def _show_trial_balance(console: Console, result: DemoResult) -> None:
 
 def _show_open(console: Console, result: DemoResult) -> None:
     parked = [
-        f"shard {shard}: {total.count} amounts, {total.amount} {total.currency} ({total.state})"
+        f"shard {shard}: {total.count} amounts, "
+        f"{_money(total.amount, total.currency)} {total.currency} ({total.state})"
         for shard, totals in result.suspense.items()
         for total in totals
     ]
@@ -124,6 +125,11 @@ def _show_where_next(console: Console, result: DemoResult) -> None:
     if result.is_kept:
         table.add_row("Stop it", f"ledger down --folder {addresses.folder}")
     console.print(table)
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    """An amount with its thousands grouped, for people."""
+    return f"{amount:,.{currency_of(currency).scale}f}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -105,7 +105,7 @@ async def _money_is_unchanged(bank: Bank, cast: Cast) -> Claim:
             else:
                 others += amount
     holds = customers == cast.total and others == -cast.total
-    found = f"customers have {_money(customers)}, the bank owes its equity {_money(-others)}"
+    found = f"customers hold {_money(customers)}, everything else {_money(others)}"
     return Claim("All money is as much as at the opening", holds, found)
 
 

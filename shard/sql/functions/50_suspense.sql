@@ -22,8 +22,9 @@ $$;
 
 -- Bring the transfers of changed items up to date, and tell it in their events. Only where the
 -- debtor still lives here; elsewhere the present owner is told by a command of its own.
+-- `p_delivered_at` goes with `p_item`; a transfer was delivered when the last of its items was.
 CREATE OR REPLACE FUNCTION ledger.tell_transfers(
-    p_item uuid[], p_delivered_at timestamptz, p_date date, p_cause text
+    p_item uuid[], p_delivered_at timestamptz[], p_date date, p_cause text
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -41,9 +42,12 @@ BEGIN
                    WHEN bool_and(i.state = 'delivered') THEN 'delivered'
                    WHEN bool_and(i.state = 'returned') THEN 'returned'
                    ELSE 'partially_returned'
-               END)::ledger.money_state AS money_state
+               END)::ledger.money_state AS money_state,
+               max(d.delivered_at) AS delivered_at
         FROM ledger.suspense_item AS i
         JOIN touched AS k ON (k.debtor, k.origin, k.reference) = (i.debtor, i.origin, i.reference)
+        LEFT JOIN unnest(p_item, p_delivered_at) AS d (item_id, delivered_at)
+            ON d.item_id = i.item_id
         GROUP BY i.debtor, i.origin, i.reference
     ), changed AS (
         UPDATE ledger.transfer AS t
@@ -51,7 +55,7 @@ BEGIN
             return_code = CASE WHEN p.money_state IN (
                 'returned', 'partially_returned', 'needs_repair'
             ) THEN p.refusal END,
-            delivered_at = CASE WHEN p.money_state = 'delivered' THEN p_delivered_at END
+            delivered_at = CASE WHEN p.money_state = 'delivered' THEN p.delivered_at END
         FROM present AS p
         WHERE t.account_no = p.debtor AND t.origin = p.origin AND t.reference = p.reference
             AND t.money_state <> p.money_state
@@ -83,8 +87,8 @@ DECLARE
     v_date date;
     v_now timestamptz;
     v_closed uuid[];
+    v_delivered_at timestamptz[];
     v_voucher record;
-    v_delivered_at timestamptz := (SELECT max(d.at) FROM unnest(p_delivered_at) AS d (at));
 BEGIN
     PERFORM ledger.lock_ranges((
         SELECT array_agg(i.debtor) || (SELECT s.shard * 1000000 FROM ledger.shard_state AS s)
@@ -99,12 +103,14 @@ BEGIN
         SET state = CASE WHEN i.target = i.debtor THEN 'returned'
                          ELSE 'delivered' END::ledger.item_state,
             settled_at = v_now, settled_on = v_date, booked_on = w.booked_on
-        FROM unnest(p_item, p_attempt, p_booked_on) AS w (item_id, attempt, booked_on)
+        FROM unnest(p_item, p_attempt, p_booked_on, p_delivered_at)
+            AS w (item_id, attempt, booked_on, delivered_at)
         WHERE i.item_id = w.item_id AND i.attempt = w.attempt AND i.state = 'parked'
             AND ledger.may_write(i.debtor) <> 'RANGE_MOVING'
-        RETURNING i.item_id
+        RETURNING i.item_id, w.delivered_at
     )
-    SELECT array_agg(c.item_id) INTO v_closed FROM closed AS c;
+    SELECT array_agg(c.item_id), array_agg(c.delivered_at) INTO v_closed, v_delivered_at
+    FROM closed AS c;
     IF v_closed IS NULL THEN
         RETURN 0;
     END IF;

@@ -56,7 +56,7 @@ END
 $$;
 
 -- Set an item aside for a person: its return was refused as well. False when it was not parked
--- in this attempt any more.
+-- in this attempt any more, or when the debtor's range is fenced, which leaves it as it is.
 CREATE OR REPLACE FUNCTION ledger.mark_needs_repair_v1(
     p_item uuid, p_attempt integer, p_cause ledger.outcome
 ) RETURNS boolean
@@ -71,11 +71,12 @@ BEGIN
     PERFORM ledger.lock_items(ARRAY[p_item]);
     UPDATE ledger.suspense_item AS i
     SET state = 'needs_repair', carrier = 'repair', last_refusal = p_cause
-    WHERE i.item_id = p_item AND i.attempt = p_attempt AND i.state = 'parked';
+    WHERE i.item_id = p_item AND i.attempt = p_attempt AND i.state = 'parked'
+        AND ledger.may_write(i.debtor) <> 'RANGE_MOVING';
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM ledger.tell_transfers(ARRAY[p_item], NULL, v_date, p_cause::text);
+    PERFORM ledger.tell_transfers(ARRAY[p_item], '{}'::timestamptz[], v_date, p_cause::text);
     RETURN true;
 END
 $$;
