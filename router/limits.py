@@ -68,8 +68,8 @@ CHECK_ITEMS = 10_000
 CUSTOMER_CHARS_MAX = 64
 """A customer number, like a reference."""
 
-NARRATIVE_CHARS_MAX = 500
-"""What a shard keeps of a payment's remittance information."""
+REMITTANCE_CHARS_MAX = 500
+"""What a shard keeps of a file payment's remittance lines, joined."""
 
 BODY_BYTES_MAX = 64 * 1024
 """A transfer takes less than 1 kB; whatever is larger is no request of this API."""

@@ -19,7 +19,7 @@ from router.errors import PaymentFileKnown, ReferenceReused, refusal
 from router.iso20022.file_check import FileSummary, check_file
 from router.iso20022.iban import Iban
 from router.iso20022.pain001 import PaymentLine, read_payments
-from router.iso20022.pain002 import LineStatus, Status, write_status_report
+from router.iso20022.pain002 import LineStatus, Status, is_report_of, write_status_report
 from router.limits import (
     PAYROLL_CHUNK_LINES,
     PAYROLL_POLL_PAUSE_S,
@@ -111,7 +111,9 @@ class Payroll:
         """
         file = await self._read(path)
         await self._check_employer(file)
-        was_reported = file.report.exists()
+        was_reported = await asyncio.to_thread(
+            is_report_of, file.report, file.summary.header.message_id
+        )
         was_known = await self._register(file)
         booked_now = await self._execute(file, progress)
         if was_known and was_reported and not booked_now:

@@ -16,7 +16,7 @@ from router.iso20022.iban import Iban
 from router.iso20022.pain001 import PaymentLine
 from router.iso20022.pain002 import LineStatus
 from router.iso20022.reasons import UNSPECIFIED, reason_of
-from router.limits import NARRATIVE_CHARS_MAX, PAYROLL_LINE_DIGITS
+from router.limits import PAYROLL_LINE_DIGITS, REMITTANCE_CHARS_MAX
 from shard.account_numbers import is_system_account
 from shard.commands import Command, Leg, MoneyState, Origin, ParkedAmount
 from shard.errors import AccountNoMalformed
@@ -94,7 +94,7 @@ def command_of(payment: Payment, *, is_local: bool) -> Command:
     line, amount = payment.line, payment.line.amount
     debit = Leg(payment.employer, -amount, payment.payee)
     credit = Leg(payment.payee, amount, payment.employer)
-    narrative = line.remittance[:NARRATIVE_CHARS_MAX] if line.remittance else None
+    narrative = line.remittance[:REMITTANCE_CHARS_MAX] if line.remittance else None
     return Command(
         home=payment.employer,
         origin=Origin.PAYROLL,

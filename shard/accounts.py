@@ -123,8 +123,8 @@ class Accounts:
         """Freeze, reopen or close an account; the same status again changes nothing.
 
         When this returns, no posting decided under the old status can commit any more. Raises
-        ``Refused`` (BALANCE_NOT_ZERO, HOLDS_OPEN, MONEY_IN_TRANSIT, ACCOUNT_CLOSED),
-        ``NotFound``, ``NotOwner``, ``RangeMoving``.
+        ``Refused`` (BALANCE_NOT_ZERO, HOLDS_OPEN, MONEY_IN_TRANSIT, ACCOUNT_CLOSED,
+        SYSTEM_ACCOUNT), ``NotFound``, ``NotOwner``, ``RangeMoving``.
         """
         outcome = Outcome(
             await self._readers.value(

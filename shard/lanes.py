@@ -12,6 +12,7 @@ again with the same references until its budget is spent.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Boarding(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     command: Command
     answer: asyncio.Future[Answer]
@@ -282,6 +283,8 @@ class _Lane:
             waiting.fail(OutcomeUnknown())
 
     async def _connected(self) -> Connection:
+        if self._connection is not None and _was_left(self._connection):
+            await self._connection.close()
         if self._connection is None or self._connection.closed:
             self._connection = await connect(self._dsn, autocommit=True)
         return self._connection
@@ -290,3 +293,16 @@ class _Lane:
         for waiting in batch:
             waiting.fail(error)
         self._lanes.refuse_waiting(error)
+
+
+def _was_left(connection: Connection) -> bool:
+    """Whether the server has something to say while nothing was asked: as a rule, goodbye.
+
+    Found out before the send, a lost connection is only made anew; after it, the outcome of
+    the whole batch would be unknown.
+    """
+    if connection.closed:
+        return False
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))

@@ -15,15 +15,15 @@ class Outcome(StrEnum):
 
     NOT_OWNER = "NOT_OWNER"
     RANGE_MOVING = "RANGE_MOVING"
-    REFERENCE_REUSED = "REFERENCE_REUSED"
     MALFORMED = "MALFORMED"
+    DATE_NOT_OPEN = "DATE_NOT_OPEN"
+    REFERENCE_REUSED = "REFERENCE_REUSED"
     SYSTEM_ACCOUNT = "SYSTEM_ACCOUNT"
     ACCOUNT_UNKNOWN = "ACCOUNT_UNKNOWN"
     ACCOUNT_EXISTS = "ACCOUNT_EXISTS"
     ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
     ACCOUNT_FROZEN = "ACCOUNT_FROZEN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
-    DATE_NOT_OPEN = "DATE_NOT_OPEN"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     BALANCE_NOT_ZERO = "BALANCE_NOT_ZERO"
     HOLDS_OPEN = "HOLDS_OPEN"
@@ -50,11 +50,14 @@ MEANINGS: dict[Outcome, Meaning] = {
     Outcome.RANGE_MOVING: Meaning(
         503, True, False, False, "The account's range is moving; try again in a moment."
     ),
-    Outcome.REFERENCE_REUSED: Meaning(
-        422, False, False, False, "The reference already names a request with another content."
-    ),
     Outcome.MALFORMED: Meaning(
         400, False, False, False, "The request is not well formed; nothing was stored."
+    ),
+    Outcome.DATE_NOT_OPEN: Meaning(
+        503, True, False, False, "The shard has not opened that business date yet."
+    ),
+    Outcome.REFERENCE_REUSED: Meaning(
+        422, False, False, False, "The reference already names a request with another content."
     ),
     Outcome.SYSTEM_ACCOUNT: Meaning(
         422, False, False, True, "System accounts cannot be named by clients."
@@ -67,9 +70,6 @@ MEANINGS: dict[Outcome, Meaning] = {
     Outcome.ACCOUNT_FROZEN: Meaning(422, False, True, True, "The account is frozen."),
     Outcome.CURRENCY_MISMATCH: Meaning(
         422, False, True, True, "The account is kept in another currency."
-    ),
-    Outcome.DATE_NOT_OPEN: Meaning(
-        503, True, False, False, "The shard has not opened that business date yet."
     ),
     Outcome.INSUFFICIENT_FUNDS: Meaning(
         422, False, True, True, "The available balance does not cover the amount."

@@ -27,7 +27,11 @@ from lxml import etree
 
 from router.iso20022.errors import ReportIncomplete
 from router.iso20022.pain001 import NAMESPACE, FileHeader, PaymentLine
-from router.limits import ISO_INFORMATION_CHARS_MAX, PAYMENT_REPORT_CHUNK_LINES
+from router.limits import (
+    ISO_INFORMATION_CHARS_MAX,
+    PAYMENT_REPORT_CHUNK_LINES,
+    XML_HEAD_BYTES_MAX,
+)
 from shard.money import format_amount
 
 Status = Literal["ACSC", "ACSP", "PDNG", "RJCT"]
@@ -128,6 +132,20 @@ async def write_status_report(
             await asyncio.to_thread(report.add, chunk)
         await asyncio.to_thread(report.write, path, header, message_id, created_at)
         return report.summary()
+
+
+def is_report_of(path: Path, message_id: str) -> bool:
+    """Tell whether at ``path`` stands a report on the file of this message id. Blocks."""
+    parser = etree.XMLPullParser(
+        events=("end",), tag="{*}OrgnlMsgId", resolve_entities=False, no_network=True
+    )
+    try:
+        with path.open("rb") as file:
+            parser.feed(file.read(XML_HEAD_BYTES_MAX))
+    except (OSError, etree.XMLSyntaxError):
+        return False
+    found = [each for _, each in parser.read_events() if isinstance(each, etree._Element)]
+    return any(element.text == message_id for element in found)
 
 
 def group_status_of(counts: Mapping[Status, int]) -> GroupStatus:

@@ -125,7 +125,8 @@ LIMIT %(row_limit)s::integer
 -- name: transfer
 SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
        t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
-       t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content, t.request_hash
+       t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content,
+       t.request_hash
 FROM ledger.transfer AS t
 JOIN ledger.owned_range AS r
     ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
@@ -137,7 +138,8 @@ WHERE t.account_no = %s::bigint AND t.origin = %s::text::ledger.origin AND t.ref
 -- References sort by their bytes; the caller pads what it counts.
 SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
        t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
-       t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content, t.request_hash
+       t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content,
+       t.request_hash
 FROM ledger.transfer AS t
 JOIN ledger.owned_range AS r
     ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')

@@ -120,7 +120,7 @@ async def _until_ready(url: str, process: asyncio.subprocess.Process) -> None:
             try:
                 _, writer = await asyncio.open_connection(host, int(port))
             except ConnectionRefusedError:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.1)  # sleep: a port has no event
                 continue
             writer.close()
             return

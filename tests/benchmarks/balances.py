@@ -35,7 +35,7 @@ async def _until_settled(shard: Shard) -> None:
     while True:
         if not await shard.suspense.open_totals():
             return
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(_PAUSE_S)  # sleep: the end of a saga has no event here
 
 
 async def _totals(shards: Mapping[int, Shard]) -> dict[str, Decimal]:

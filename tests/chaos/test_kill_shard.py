@@ -133,15 +133,13 @@ async def test_what_goes_to_a_dead_shard_waits_in_sight_and_arrives(
 async def attempts_shown(bank: Bank, source: int, destination: int) -> tuple[int, str]:
     """What the Temporal UI shows of a route that cannot be carried: attempt and last failure."""
     assert bank.temporal is not None
-    suspense = bank.shards[source].suspense
+    handle = bank.temporal.get_workflow_handle(route_workflow_id(source, destination))
     async with asyncio.timeout(PATIENCE_S):
-        while destination not in await suspense.open_routes():
-            await asyncio.sleep(0.05)  # sleep: pause between two looks at a shard
-        handle = bank.temporal.get_workflow_handle(route_workflow_id(source, destination))
         while True:
-            for pending in (await handle.describe()).raw_description.pending_activities:
-                if pending.attempt > 1:
-                    return pending.attempt, pending.last_failure.message
+            if destination in await bank.shards[source].suspense.open_routes():
+                for pending in (await handle.describe()).raw_description.pending_activities:
+                    if pending.attempt > 1:
+                        return pending.attempt, pending.last_failure.message
             await asyncio.sleep(0.05)  # sleep: pause between two looks at a workflow
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from deploy.embedded.ports import free_port
@@ -135,6 +136,21 @@ async def test_the_books_are_clean(running: RunningBank) -> None:
     told = await running.ledger("check")
 
     assert (0, True) == (told.code, told.document["clean"])
+
+
+async def test_check_finds_a_cent_that_was_planted(running: RunningBank) -> None:
+    """One cent more on one account of one shard: exit code 1, and the account is named."""
+    owner = EmbeddedStack(running.folder).shard_server(2).owner_dsn
+    cent = "UPDATE ledger.balance SET ledger = ledger + %s WHERE account_no = %s"
+    async with await psycopg.AsyncConnection.connect(owner, autocommit=True) as connection:
+        await connection.execute(cent, (Decimal("0.01"), int(running.far)))
+        told = await running.ledger("check")
+        await connection.execute(cent, (Decimal("-0.01"), int(running.far)))
+    findings = {each["invariant"]: each["detail"] for each in told.document["findings"]}
+
+    assert (1, {2}) == (told.code, {each["shard"] for each in told.document["findings"]})
+    assert running.far in findings["balance_is_sum_of_entries"]
+    assert "books_sum_to_zero" in findings
 
 
 async def test_the_business_date_advances(running: RunningBank) -> None:

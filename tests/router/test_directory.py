@@ -26,6 +26,7 @@ from shard.errors import SchemaMissing
 from shard.ids import new_id
 from tests.support.bank import account_no
 from tests.support.databases import SHARDS, Databases
+from tests.support.interleaving import holder
 
 
 @pytest.fixture
@@ -284,3 +285,25 @@ async def test_a_database_without_the_schema_is_told_as_such(servers: Databases)
             await directory.range_map()
     finally:
         await directory.close()
+
+
+async def test_a_reservation_that_waited_for_the_counter_sees_what_was_given_meanwhile(
+    directory: Directory, servers: Databases
+) -> None:
+    """Free numbers are read after the counter's lock is held, never before."""
+    customer = a_customer()
+    first = await directory.reserve_account_no(a_wish(customer))
+    following = first.account_no + 1
+    async with holder(servers.directory_owner_dsn) as rival:
+        await rival.execute(
+            "SELECT FROM directory.account_range WHERE lo <= %s AND %s < hi FOR UPDATE",
+            (following, following),
+        )
+        reserving = rival.start(directory.reserve_account_no(a_wish(customer, "R-2")))
+        await rival.until_blocks(reserving)
+        await rival.execute(
+            "INSERT INTO directory.account_reference VALUES (%s, 'R', %s, 'hash')",
+            (a_customer(), following),
+        )
+        await rival.commit()
+        assert await reserving == Reservation(following + 1, is_new=True)

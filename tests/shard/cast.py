@@ -54,14 +54,14 @@ class Cast:
 
 FLAWS = (
     Outcome.NOT_OWNER,
-    Outcome.REFERENCE_REUSED,
     Outcome.MALFORMED,
+    Outcome.DATE_NOT_OPEN,
+    Outcome.REFERENCE_REUSED,
     Outcome.SYSTEM_ACCOUNT,
     Outcome.ACCOUNT_UNKNOWN,
     Outcome.ACCOUNT_CLOSED,
     Outcome.ACCOUNT_FROZEN,
     Outcome.CURRENCY_MISMATCH,
-    Outcome.DATE_NOT_OPEN,
     Outcome.INSUFFICIENT_FUNDS,
 )
 """Every refusal of a posting but RANGE_MOVING and RECALLED, in order of precedence."""

@@ -189,5 +189,5 @@ async def test_a_position_names_every_bucket(shards: Shards, bucketed: Bucketed)
 
     assert ("0:1,1:0,2:2,3:0", Decimal(13)) == (balance.seq, balance.ledger)
     lines = [(line.bucket, line.seq, line.amount) for line in (*page.lines, *rest.lines)]
-    assert [(2, 1, 5), (0, 1, 7), (2, 2, 1)] == lines
+    assert [(2, 1, Decimal(5)), (0, 1, Decimal(7)), (2, 2, Decimal(1))] == lines
     assert rest.next_cursor is None

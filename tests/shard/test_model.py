@@ -1,4 +1,4 @@
-"""The posting function books what a sixty-line ledger books, whatever is thrown at both."""
+"""The posting function books what a ledger on one page books, whatever is thrown at both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.interleaving import posting_connection
 from tests.support.model import ModelAccount, ModelLedger
 
 Shards = Mapping[int, Shard]
-_SAMPLE_EXAMPLES = 200
+_SAMPLE_EXAMPLES = 300
 _FULL_EXAMPLES = 5_000
 _LANES = 5
 # Where a drawn number points: accounts made for each example, then those that never change.

@@ -38,7 +38,7 @@ def _parked(*amounts: str) -> Flaw:
 
     def change(command: Command) -> Command:
         parked = tuple(ParkedAmount(new_id(), account_no(2), value) for value in values)
-        return replace(command, legs=(Leg(command.home, -sum(values)),), parked=parked)
+        return replace(command, legs=(Leg(command.home, -sum(values, Decimal(0))),), parked=parked)
 
     return change
 

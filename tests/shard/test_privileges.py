@@ -15,7 +15,9 @@ from tests.shard.own_server import Database, OwnShard
 _INTERNAL: dict[str, LiteralString] = {
     "the guard of ranges": "SELECT ledger.lock_range_exclusively(1001)",
     "making partitions": "SELECT ledger.ensure_partitions_v1('2026-11-01', 1)",
-    "becoming another shard": "SELECT ledger.prepare_shard_v1(2::smallint, '{}', '2026-11-23', 1, 1::smallint)",
+    "becoming another shard": (
+        "SELECT ledger.prepare_shard_v1(2::smallint, '{}', '2026-11-23', 1, 1::smallint)"
+    ),
     "taking a range": "SELECT ledger.adopt_range_v1(9, 9000000000, 9000000001)",
     "another schema": "CREATE SCHEMA mine",
     "a table in public": "CREATE TABLE public.mine (id integer)",

@@ -104,8 +104,15 @@ async def findings(shards: Mapping[int, Shard]) -> list[Finding]:
 async def at_rest(bank: Bank, within_s: float = 60.0) -> None:
     """Wait until no amount is in transit anywhere."""
     async with asyncio.timeout(within_s):
-        while any([await shard.suspense.open_totals() for shard in bank.shards.values()]):
-            await asyncio.sleep(0.05)  # polling: the end of a saga has no other signal
+        for shard in bank.shards.values():
+            await _settled(shard)
+
+
+async def _settled(shard: Shard) -> None:
+    while True:
+        if not await shard.suspense.open_totals():
+            return
+        await asyncio.sleep(0.05)  # sleep: the end of a saga has no event here
 
 
 def account_no(shard: int = 1) -> int:
@@ -125,7 +132,9 @@ async def open_account(
     number, equity = account_no(shard.number), account_no(shard.number)
     floor = None if limit is None else Decimal(limit)
     outcomes = await shard.accounts.open_many([
-        NewAccount(number, currency, AccountKind.CUSTOMER, "C-1", floor, b"t", bucket_count=buckets),
+        NewAccount(
+            number, currency, AccountKind.CUSTOMER, "C-1", floor, b"t", bucket_count=buckets
+        ),
         NewAccount(equity, currency, AccountKind.EQUITY, None, None, b"t"),
     ])  # fmt: skip
     assert outcomes == [Outcome.POSTED] * 2

@@ -6,6 +6,7 @@ DSNs are used in turn, with databases of their own that are dropped again.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -57,7 +58,7 @@ async def databases(choice: PostgresChoice) -> AsyncIterator[Databases]:
 async def temporary_folder(prefix: str) -> AsyncIterator[Path]:
     """A folder that an unprivileged server can reach, removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix=f"ledger-{prefix}-"))
-    folder.chmod(0o711)
+    await asyncio.to_thread(folder.chmod, 0o711)
     try:
         yield folder
     finally:

@@ -1,4 +1,4 @@
-"""A ledger in sixty lines: one thread, no database, obviously right. The real one must agree."""
+"""A ledger on one page: one thread, no database, obviously right. The real one must agree."""
 
 from __future__ import annotations
 

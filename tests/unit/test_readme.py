@@ -35,7 +35,9 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 def test_every_dependency_has_its_reason() -> None:
     """The dependency table names each package of pyproject.toml."""
-    declared = re.findall(r'^    "([a-z0-9-]+)[\[>]', (ROOT / "pyproject.toml").read_text(), re.M)
+    declared = re.findall(
+        r'^    "([a-z0-9-]+)[\[>]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
     packages = [name for name in declared if not name.startswith("types-")]
 
     assert packages

@@ -142,6 +142,7 @@ BEGIN
         ) AS n
         LEFT JOIN ledger.owned_range AS r ON n.account_no >= r.lo AND n.account_no < r.hi
         WHERE a.outcome IN ('NOT_OWNER', 'RANGE_MOVING') AND r.state IS DISTINCT FROM 'OWNED'
+            AND (a.outcome = 'RANGE_MOVING') = (r.state IS NOT DISTINCT FROM 'FENCED')
         LIMIT 1
     ) AS away ON true
     ORDER BY a.n;

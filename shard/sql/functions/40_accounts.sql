@@ -93,6 +93,9 @@ BEGIN
     v_outcome := ledger.may_write(p_account);
     IF v_outcome <> 'POSTED' THEN
         RETURN v_outcome;
+    ELSIF p_account < 1000000000 THEN
+        -- A frozen suspense account would refuse every transfer to another shard.
+        RETURN 'SYSTEM_ACCOUNT';
     END IF;
     PERFORM ledger.lock_account(p_account);
 
