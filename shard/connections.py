@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import LiteralString, TypeAlias, TypeVar
 
@@ -112,7 +112,11 @@ class Readers:
         async with failures_told(), self._pool.connection() as connection:
             yield connection
 
-    async def rows(self, query: LiteralString, parameters: Sequence[object] = ()) -> list[TupleRow]:
+    async def rows(
+        self,
+        query: LiteralString,
+        parameters: Sequence[object] | Mapping[str, object] = (),
+    ) -> list[TupleRow]:
         """The rows of a query."""
         async with self.connection() as connection:
             return await (await connection.execute(query, parameters)).fetchall()

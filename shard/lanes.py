@@ -15,13 +15,13 @@ import asyncio
 import select
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
 import psycopg
 
-from shard.commands import Answer, Command
+from shard.commands import Answer, Command, Origin
 from shard.connections import Connection, connect, told
 from shard.errors import (
     LedgerError,
@@ -252,7 +252,7 @@ class _Lane:
         self._lanes.batches += 1
         self._lanes.commands += len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
-            waiting.succeed(answer)
+            waiting.succeed(_as_first_told(waiting.command, answer))
 
     async def _ask_again(self, batch: list[_Waiting], convoy: UUID | None) -> None:
         """The reply is lost: only the same references can tell what became of the batch."""
@@ -306,3 +306,14 @@ def _was_left(connection: Connection) -> bool:
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
     return bool(waiting.poll(0))
+
+
+def _as_first_told(command: Command, answer: Answer) -> Answer:
+    """A command that finds its own booking, whose reply was lost, is no repetition of another.
+
+    A client's request gets a fresh transfer id each time; a delivery keeps its item's.
+    """
+    is_own = answer.is_replay and answer.transfer_id == command.transfer_id
+    if is_own and command.origin is not Origin.DELIVERY:
+        return replace(answer, is_replay=False)
+    return answer

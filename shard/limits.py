@@ -26,8 +26,8 @@ CONNECT_TIMEOUT_S = 5
 READ_POOL_CONNECTIONS = 4
 """Reads are short; more connections would only queue inside PostgreSQL."""
 
-READ_POOL_TIMEOUT_S = 5.0
-"""How long a read waits for a free connection."""
+READ_POOL_TIMEOUT_S = 2.0
+"""How long a read waits for a free connection; a dead shard is told of after this."""
 
 SYSTEM_ACCOUNT_BUCKETS = 16
 """One bucket per lane; processes beyond that share buckets and merely wait for each other."""

@@ -64,7 +64,14 @@ class Transfers:
     ) -> list[TransferRecord]:
         """Commands whose reference starts with ``prefix``, after ``after``, by their bytes."""
         rows = await self._readers.rows(
-            QUERIES["transfers_by_prefix"], (home, origin.value, prefix, after or "", limit)
+            QUERIES["transfers_by_prefix"],
+            {
+                "home": home,
+                "origin": origin.value,
+                "prefix": prefix,
+                "after": after or "",
+                "row_limit": limit,
+            },
         )
         return [_record(row) for row in rows]
 

@@ -135,7 +135,7 @@ LEFT JOIN ledger.narrative AS n
 WHERE t.account_no = %s::bigint AND t.origin = %s::text::ledger.origin AND t.reference = %s::text
 
 -- name: transfers_by_prefix
--- References sort by their bytes; the caller pads what it counts.
+-- References sort by their bytes, and '~' sorts behind all they are made of.
 SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
        t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
        t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content,
@@ -145,10 +145,11 @@ JOIN ledger.owned_range AS r
     ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = t.account_no AND n.origin = t.origin AND n.reference = t.reference
-WHERE t.account_no = %s::bigint AND t.origin = %s::text::ledger.origin
-    AND starts_with(t.reference, %s::text) AND t.reference > %s::text
+WHERE t.account_no = %(home)s::bigint AND t.origin = %(origin)s::text::ledger.origin
+    AND t.reference >= %(prefix)s::text AND t.reference < %(prefix)s::text || '~'
+    AND t.reference > %(after)s::text
 ORDER BY t.reference
-LIMIT %s::integer
+LIMIT %(row_limit)s::integer
 
 -- name: items_of_convoy
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
