@@ -103,7 +103,7 @@ async def test_gathering_lanes_let_go_of_their_own_bucket(
 
 
 async def test_settlements_lock_items_in_their_order(own: OwnShard) -> None:
-    """Two settlements that name the same items in opposite order both end, one with effect."""
+    """Settlements that name the same items in opposite order both first want the lower one."""
     debtor = await open_account(own.shard, "100")
     commands = [transfer(debtor, 2_000_000_001, "1") for _ in range(2)]
     await own.shard.lanes.post_many(commands)
@@ -114,6 +114,7 @@ async def test_settlements_lock_items_in_their_order(own: OwnShard) -> None:
     async with (
         holder(own.database.dsn) as one,
         holder(own.database.dsn) as other,
+        holder(own.database.owner_dsn) as probe,
         holder(own.database.owner_dsn) as held,
     ):
         await held.execute(
@@ -124,6 +125,12 @@ async def test_settlements_lock_items_in_their_order(own: OwnShard) -> None:
         down = held.start(other.execute(settle, (new_id(), sorted(items)[::-1])))
         await held.until_blocks(up, down)
 
+        assert [(max(items),)] == await probe.execute(
+            "SELECT item_id FROM ledger.suspense_item WHERE item_id = ANY (%s)"
+            " FOR UPDATE SKIP LOCKED",
+            (items,),
+        )
+        await probe.rollback()
         await held.rollback()
         closed = [await up]
         await one.commit()

@@ -53,7 +53,9 @@ MALFORMED: dict[str, Flaw] = {
     "not a number": _legs("NaN", "NaN"),
     "infinity": _legs("-Infinity", "Infinity"),
     "a currency not kept here": lambda c: replace(c, currency="XAU"),
-    "no home among the legs": lambda c: replace(c, home=c.creditor or 0, legs=c.legs[:1] * 2),
+    "no home among the legs": lambda c: replace(
+        c, home=c.creditor or 0, legs=(c.legs[0], Leg(c.home, c.amount))
+    ),
     "an item that does not match": lambda c: replace(
         c, parked=(ParkedAmount(new_id(), account_no(2), Decimal(1)),)
     ),
