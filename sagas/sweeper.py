@@ -93,10 +93,14 @@ class Sweeper:
         return destinations
 
     async def _stragglers(self, shard: int) -> list[SuspenseItem]:
-        """Old items, but for those that an earlier sweep sent off a moment ago."""
-        items = await self._shards[shard].suspense.stragglers(self._straggler_age_s, SWEEP_ITEMS)
-        newest_s = time.time() - self._straggler_age_s
-        return [item for item in items if _born_at_s(item.convoy) < newest_s]
+        """Old items, but for those that an earlier sweep sent off a moment ago.
+
+        A convoy from the future was named by a clock that is ahead: nobody waits for that time.
+        """
+        age_s = self._straggler_age_s
+        items = await self._shards[shard].suspense.stragglers(age_s, SWEEP_ITEMS)
+        now_s = time.time()
+        return [item for item in items if not -age_s <= now_s - _born_at_s(item.convoy) <= age_s]
 
     async def _send(self, shard: int, items: Sequence[SuspenseItem]) -> None:
         convoy = new_id()

@@ -144,5 +144,5 @@ async def _keep_schedule(client: Client) -> None:
         await asyncio.sleep(SCHEDULE_CHECK_S)
         try:
             await ensure_schedule(client)
-        except RPCError as error:
+        except (RPCError, RuntimeError) as error:
             log.warning("schedule_not_ensured", error=str(error))

@@ -186,7 +186,7 @@ async def test_two_settlements_of_one_item_at_once_close_it_once(
     await deliver(small_bank, parked)
     suspense, settlement = small_bank.shards[1].suspense, parked.settlement()
     async with holder(servers.shard_owner_dsns[1]) as held:
-        await lock_item(held, parked.item)
+        await lock(held, parked)
         both = [held.start(suspense.settle([settlement])) for _ in range(2)]
         await held.until_blocks(*both)
         await held.commit()
@@ -204,7 +204,7 @@ async def test_settlements_that_name_the_same_items_in_opposite_order_do_not_dea
     suspense = small_bank.shards[1].suspense
     named = [parked.settlement(), other.settlement()]
     async with holder(servers.shard_owner_dsns[1]) as held:
-        await lock_item(held, other.item)
+        await lock(held, parked, other)
         both = [held.start(suspense.settle(each)) for each in (named, named[::-1])]
         await held.until_blocks(*both)
         await held.commit()
@@ -221,7 +221,7 @@ async def test_a_settlement_and_a_redirection_at_once_have_one_effect(
     suspense, item = small_bank.shards[1].suspense, parked.item
     wrong = Redirection(item.item_id, item.attempt, item.debtor, Outcome.ACCOUNT_CLOSED)
     async with holder(servers.shard_owner_dsns[1]) as held:
-        await lock_item(held, item)
+        await lock(held, parked)
         settling = held.start(suspense.settle([parked.settlement()]))
         await held.until_blocks(settling)
         redirecting = held.start(suspense.redirect([wrong]))
@@ -231,8 +231,10 @@ async def test_a_settlement_and_a_redirection_at_once_have_one_effect(
     await parked.assert_ended_once()
 
 
-async def lock_item(held: Holder, item: SuspenseItem) -> None:
-    """Hold the row of an item."""
-    await held.execute(
-        "SELECT FROM ledger.suspense_item WHERE item_id = %s FOR UPDATE", (item.item_id,)
-    )
+async def lock(held: Holder, *parked: Parked) -> None:
+    """Hold what a settlement locks: the transfers' rows and their items'."""
+    debtors = [each.item.debtor for each in parked]
+    for table, column in (("transfer", "account_no"), ("suspense_item", "debtor")):
+        await held.execute(
+            f"SELECT FROM ledger.{table} WHERE {column} = ANY (%s) FOR UPDATE", (debtors,)
+        )

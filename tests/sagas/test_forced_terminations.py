@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -23,6 +25,7 @@ from tests.support.databases import SHARDS
 
 AT_ONCE_S = -60.0
 WAIT_S = 60.0
+HOUR_S = 3600.0
 PAID = Figures(Decimal("20.0000"), 1)
 
 
@@ -53,6 +56,26 @@ async def test_a_convoy_terminated_by_hand_is_followed_by_another(small_bank: Sm
         assert MoneyState.DELIVERED is (await bank.ended(debtor, reference)).money_state
     assert WorkflowExecutionStatus.TERMINATED is (await convoy.describe()).status
     assert PAID == await figures(bank.shards[2], creditor)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_convoy_named_by_a_clock_that_is_ahead_is_not_waited_for(
+    small_bank: SmallBank,
+) -> None:
+    """Its id says that it was made an hour from now: whoever made it, its items do not wait
+    until then."""
+    debtor, reference = await small_bank.park(await small_bank.open_account(2))
+    item = await small_bank.item_of(debtor, reference)
+    suspense = small_bank.shards[1].suspense
+    assert 1 == await suspense.restamp([item.item_id], _id_of(time.time() + HOUR_S))
+    await Sweeper(small_bank.client, small_bank.shards, straggler_age_s=0).sweep(1)
+    assert MoneyState.DELIVERED is (await small_bank.ended(debtor, reference)).money_state
+
+
+def _id_of(unix_s: float) -> UUID:
+    """A UUIDv7 that was made at this time (RFC 9562)."""
+    milliseconds = int(unix_s * 1000)
+    return UUID(int=milliseconds << 80 | 7 << 76 | 0b10 << 62 | new_id().int & (1 << 62) - 1)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from shard.lanes import Lanes
 from shard.outcomes import Outcome
 from shard.posting import post_batch
 from shard.shard import Shard
-from tests.support.bank import Figures, account_no, figures, open_account, transfer
+from tests.support.bank import Figures, account_no, again, figures, open_account, transfer
 from tests.support.databases import Databases
 from tests.support.interleaving import Holder, holder
 
