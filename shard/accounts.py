@@ -127,7 +127,7 @@ class Accounts:
         SYSTEM_ACCOUNT), ``NotFound``, ``NotOwner``, ``RangeMoving``.
         """
         outcome = Outcome(
-            await self._readers.value(
+            await self._readers.write(
                 str, QUERIES["change_status"], (account_no, status.value, actor, reason)
             )
         )

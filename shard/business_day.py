@@ -30,7 +30,7 @@ class BusinessDay:
         Raises ``Malformed`` when a later date is open already.
         """
         try:
-            return await self._readers.value(
+            return await self._readers.write(
                 date, QUERIES["advance_business_date"], (to, PARTITION_MONTHS_AHEAD)
             )
         except DatabaseError as error:

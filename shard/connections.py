@@ -12,7 +12,14 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from shard.errors import LedgerError, Malformed, Overloaded, SchemaMissing, ShardUnavailable
+from shard.errors import (
+    LedgerError,
+    Malformed,
+    OutcomeUnknown,
+    Overloaded,
+    SchemaMissing,
+    ShardUnavailable,
+)
 from shard.limits import CONNECT_TIMEOUT_S, READ_POOL_CONNECTIONS, READ_POOL_TIMEOUT_S
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
@@ -121,12 +128,30 @@ class Readers:
         async with self.connection() as connection:
             return await (await connection.execute(query, parameters)).fetchall()
 
-    async def value(
+    async def write(
         self, kind: type[_Row], query: LiteralString, parameters: Sequence[object] = ()
     ) -> _Row:
-        """The one value, of type ``kind``, of a query that always has a row."""
+        """The one value of a query that changes something.
+
+        Raises ``ShardUnavailable`` when nothing was sent, ``OutcomeUnknown`` when the connection
+        was lost afterwards: it may have happened, and repeating it is safe.
+        """
         async with self.connection() as connection:
-            row = await (await connection.execute(query, parameters)).fetchone()
+            try:
+                row = await (await connection.execute(query, parameters)).fetchone()
+            except psycopg.OperationalError as error:
+                if connection.broken or connection.closed:
+                    raise OutcomeUnknown from error
+                raise
         if row is None or not isinstance(row[0], kind):
             raise LedgerError(f"A query that always gives a {kind.__name__} did not.")
         return row[0]
+
+    async def value(
+        self, kind: type[_Row], query: LiteralString, parameters: Sequence[object] = ()
+    ) -> _Row:
+        """The one value, of type ``kind``, of a query that reads and always has a row."""
+        try:
+            return await self.write(kind, query, parameters)
+        except OutcomeUnknown as error:
+            raise ShardUnavailable from error

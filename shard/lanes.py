@@ -20,6 +20,8 @@ from typing import Protocol
 from uuid import UUID
 
 import psycopg
+import structlog
+from psycopg.errors import LockNotAvailable, QueryCanceled
 
 from shard.commands import Answer, Command, Origin
 from shard.connections import Connection, connect, told
@@ -32,6 +34,7 @@ from shard.errors import (
 from shard.ids import new_id
 from shard.limits import (
     LANE_BATCH_COMMANDS,
+    LANE_QUEUE_BULK_COMMANDS,
     LANE_QUEUE_COMMANDS,
     LANES_PER_SHARD,
     POST_RETRY_BUDGET_S,
@@ -40,6 +43,8 @@ from shard.limits import (
 )
 from shard.outcomes import Outcome
 from shard.posting import post_batch
+
+_log = structlog.get_logger(__name__)
 
 
 class Boarding(Protocol):
@@ -142,7 +147,7 @@ class Lanes:
         """
         waiting = []
         for command in commands:
-            while len(self._queue) >= LANE_QUEUE_COMMANDS:
+            while len(self._queue) >= LANE_QUEUE_BULK_COMMANDS:
                 self._room.clear()
                 await self._room.wait()
             waiting.append(self._enqueue(command, None))
@@ -204,7 +209,12 @@ class _Lane:
         """Post until cancelled."""
         try:
             while True:
-                await self._carry(await self._lanes.take())
+                batch = await self._lanes.take()
+                try:
+                    await self._carry(batch)
+                except Exception:  # noqa: BLE001  a lane outlives whatever a batch does to it
+                    # Its commands are answered as unknown by now.
+                    _log.exception("lane_failed", lane=self._number)
         finally:
             if self._connection is not None:
                 await self._connection.close()
@@ -237,8 +247,10 @@ class _Lane:
         except psycopg.Error as error:
             if connection.broken or connection.closed:
                 await self._ask_again(batch, convoy)
-            elif len(batch) == 1:
-                batch[0].fail(told(error))
+            elif len(batch) == 1 or isinstance(error, LockNotAvailable | QueryCanceled):
+                # A time limit: it was rolled back, and one by one would take that long each.
+                for waiting in batch:
+                    waiting.fail(told(error))
             else:
                 for waiting in batch:
                     await self._post([waiting], convoy)

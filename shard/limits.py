@@ -11,6 +11,9 @@ LANE_BATCH_COMMANDS = 500
 LANE_QUEUE_COMMANDS = 5_000
 """About half a second of work for one shard; beyond it waiting is worse than a 503."""
 
+LANE_QUEUE_BULK_COMMANDS = 2_500
+"""What bulk work may fill of the queue; the rest is kept for whoever waits for one answer."""
+
 POST_RETRY_BUDGET_S = 10.0
 """How long a lane asks again after a lost connection before it answers "unknown"."""
 

@@ -53,7 +53,7 @@ class PaymentFiles:
         currency: str,
     ) -> Registration:
         """Register a file under its message's reference; raises ``NotOwner``, ``RangeMoving``."""
-        told = await self._readers.value(
+        told = await self._readers.write(
             str,
             QUERIES["register_payment_file"],
             (account_no, reference, file_hash, line_count, control_sum, currency),

@@ -121,7 +121,7 @@ class Suspense:
         Returns how many were closed by this call; those that another one closed, or that are
         in a later attempt, are left alone.
         """
-        return await self._readers.value(
+        return await self._readers.write(
             int,
             QUERIES["settle"],
             (
@@ -139,7 +139,7 @@ class Suspense:
 
         Returns how many were changed: an item that is closed or in another attempt is not.
         """
-        return await self._readers.value(
+        return await self._readers.write(
             int,
             QUERIES["redirect"],
             (
@@ -158,17 +158,17 @@ class Suspense:
         A route is a number that the caller gives a meaning. Returns how many items were not
         in these hands already.
         """
-        return await self._readers.value(
+        return await self._readers.write(
             int, QUERIES["hand_over"], (list(item_ids), carrier.value, route)
         )
 
     async def restamp(self, item_ids: Sequence[UUID], convoy: UUID) -> int:
         """Give parked items that no workflow holds a new convoy; returns how many."""
-        return await self._readers.value(int, QUERIES["restamp"], (list(item_ids), convoy))
+        return await self._readers.write(int, QUERIES["restamp"], (list(item_ids), convoy))
 
     async def mark_needs_repair(self, item_id: UUID, attempt: int, cause: Outcome) -> bool:
         """Set an item aside for a person; False when it is not in that attempt any more."""
-        return await self._readers.value(
+        return await self._readers.write(
             bool, QUERIES["mark_needs_repair"], (item_id, attempt, cause.value)
         )
 

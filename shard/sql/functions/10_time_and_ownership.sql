@@ -47,8 +47,8 @@ LANGUAGE sql VOLATILE AS $$
     ), 'NOT_OWNER');
 $$;
 
--- Make sure that entries of `p_from` and of the months after it have a partition. A new one
--- locks the whole table: take the business day's barrier first, or postings may deadlock with it.
+-- Make sure that entries of `p_from` and of the months after it have a partition. Attaching a
+-- table, unlike creating it as a partition, stops neither postings nor reports.
 CREATE OR REPLACE FUNCTION ledger.ensure_partitions_v1(p_from date, p_months_ahead integer)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -61,8 +61,9 @@ BEGIN
     WHILE v_month <= v_last LOOP
         v_name := 'entry_' || to_char(v_month, 'YYYY_MM');
         IF to_regclass('ledger.' || v_name) IS NULL THEN
+            EXECUTE format('CREATE TABLE ledger.%I (LIKE ledger.entry INCLUDING DEFAULTS)', v_name);
             EXECUTE format(
-                'CREATE TABLE ledger.%I PARTITION OF ledger.entry FOR VALUES FROM (%L) TO (%L)',
+                'ALTER TABLE ledger.entry ATTACH PARTITION ledger.%I FOR VALUES FROM (%L) TO (%L)',
                 v_name, v_month, (v_month + interval '1 month')::date
             );
         END IF;

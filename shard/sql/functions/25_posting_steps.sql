@@ -58,11 +58,13 @@ $$;
 -- Lock the balances that the claimed commands touch, in the order of (account, bucket), and
 -- return their legs as parallel arrays sorted by (command, leg), each with the bucket it goes to.
 -- Each command that has items gets one leg more, on this shard's suspense account. Accounts in
--- `p_gather` are locked with all their buckets.
+-- `p_gather` are locked with all their buckets. Only bucket 0 may be overdrawn, so a forced
+-- booking goes there.
 CREATE OR REPLACE FUNCTION ledger.lock_legs(
     p_lane integer, p_shard smallint, p_claimed boolean[], p_gather bigint[], p_home bigint[],
-    p_currency text[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
-    p_leg_counterparty bigint[], p_item_command integer[], p_item_amount numeric[],
+    p_kind ledger.kind[], p_currency text[], p_leg_command integer[], p_leg_account bigint[],
+    p_leg_amount numeric[], p_leg_counterparty bigint[], p_item_command integer[],
+    p_item_amount numeric[],
     OUT commands integer[], OUT accounts bigint[], OUT buckets smallint[], OUT amounts numeric[],
     OUT counterparties bigint[], OUT suspense boolean[], OUT locked_rows bigint
 )
@@ -84,8 +86,8 @@ BEGIN
         WHERE p_claimed[i.command]
         GROUP BY i.command, y.account_index, c.home
     ), leg AS MATERIALIZED (
-        SELECT w.*, (CASE WHEN a.bucket_count > 1 THEN p_lane % a.bucket_count
-                          ELSE 0 END)::smallint AS bucket
+        SELECT w.*, (CASE WHEN a.bucket_count > 1 AND p_kind[w.command] <> 'forced'
+                          THEN p_lane % a.bucket_count ELSE 0 END)::smallint AS bucket
         FROM wanted AS w
         LEFT JOIN ledger.account AS a ON a.account_no = w.account_no
     ), locked AS MATERIALIZED (

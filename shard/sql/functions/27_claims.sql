@@ -1,73 +1,76 @@
 -- References: claiming them, and telling what became of commands that were not ours to decide.
 
--- Insert the rows of commands that are still POSTED, sorted by key, and return how many were
+-- Insert the rows of commands that are still POSTED, sorted by key, and return the keys that were
 -- inserted. A row that somebody else is inserting is waited for. Outcomes are provisional until
 -- the batch commits.
 CREATE OR REPLACE FUNCTION ledger.claim_references(
     p_outcome ledger.outcome[], p_now timestamptz, p_shard smallint, p_date date, p_convoy uuid,
     p_home bigint[], p_origin ledger.origin[], p_reference text[], p_kind ledger.kind[],
     p_id uuid[], p_hash bytea[], p_currency text[], p_amount numeric[], p_creditor bigint[],
-    p_value_date date[], p_detail jsonb[], p_item_command integer[]
-) RETURNS bigint
+    p_value_date date[], p_detail jsonb[], p_item_command integer[],
+    OUT homes bigint[], OUT origins ledger.origin[], OUT refs text[]
+)
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
-DECLARE
-    v_claims bigint;
 BEGIN
-    INSERT INTO ledger.transfer (
-        account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
-        currency, amount, business_date, value_date, posted_at, booked_on, convoy, channel,
-        actor, purpose, correlation_id, end_to_end_id, trace_id
-    )
-    SELECT f.home, f.origin, f.reference, f.id, f.hash, f.kind,
-           CASE WHEN f.kind = 'tombstone' THEN 'RECALLED' ELSE 'POSTED' END::ledger.outcome,
-           CASE WHEN f.kind = 'tombstone' THEN 'none' WHEN f.has_items THEN 'in_transit'
-                ELSE 'posted' END::ledger.money_state,
-           f.creditor, f.currency, f.amount, p_date, coalesce(f.value_date, p_date), p_now,
-           p_shard, CASE WHEN f.has_items THEN p_convoy END, f.detail ->> 'channel',
-           f.detail ->> 'actor', f.detail ->> 'purpose', f.detail ->> 'correlation_id',
-           f.detail ->> 'end_to_end_id', f.detail ->> 'trace_id'
-    FROM (
-        SELECT DISTINCT ON (a.home, a.origin, a.reference)
-               a.*, i.command IS NOT NULL AS has_items
-        FROM unnest(
-            p_home, p_origin, p_reference, p_kind, p_id, p_hash, p_currency, p_amount, p_creditor,
-            p_value_date, p_detail, p_outcome
-        ) WITH ORDINALITY AS a (
-            home, origin, reference, kind, id, hash, currency, amount, creditor, value_date,
-            detail, outcome, n
+    WITH claimed AS (
+        INSERT INTO ledger.transfer AS t (
+            account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
+            currency, amount, business_date, value_date, posted_at, booked_on, convoy, channel,
+            actor, purpose, correlation_id, end_to_end_id, trace_id
         )
-        LEFT JOIN (SELECT DISTINCT u.command FROM unnest(p_item_command) AS u (command)) AS i
-            ON i.command = a.n
-        WHERE a.outcome = 'POSTED'
-        ORDER BY a.home, a.origin, a.reference, a.n
-    ) AS f
-    ORDER BY f.home, f.origin, f.reference
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS v_claims = ROW_COUNT;
-    RETURN v_claims;
+        SELECT f.home, f.origin, f.reference, f.id, f.hash, f.kind,
+               CASE WHEN f.kind = 'tombstone' THEN 'RECALLED' ELSE 'POSTED' END::ledger.outcome,
+               CASE WHEN f.kind = 'tombstone' THEN 'none' WHEN f.has_items THEN 'in_transit'
+                    ELSE 'posted' END::ledger.money_state,
+               f.creditor, f.currency, f.amount, p_date, coalesce(f.value_date, p_date), p_now,
+               p_shard, CASE WHEN f.has_items THEN p_convoy END, f.detail ->> 'channel',
+               f.detail ->> 'actor', f.detail ->> 'purpose', f.detail ->> 'correlation_id',
+               f.detail ->> 'end_to_end_id', f.detail ->> 'trace_id'
+        FROM (
+            SELECT DISTINCT ON (a.home, a.origin, a.reference)
+                   a.*, i.command IS NOT NULL AS has_items
+            FROM unnest(
+                p_home, p_origin, p_reference, p_kind, p_id, p_hash, p_currency, p_amount, p_creditor,
+                p_value_date, p_detail, p_outcome
+            ) WITH ORDINALITY AS a (
+                home, origin, reference, kind, id, hash, currency, amount, creditor, value_date,
+                detail, outcome, n
+            )
+            LEFT JOIN (SELECT DISTINCT u.command FROM unnest(p_item_command) AS u (command)) AS i
+                ON i.command = a.n
+            WHERE a.outcome = 'POSTED'
+            ORDER BY a.home, a.origin, a.reference, a.n
+        ) AS f
+        ORDER BY f.home, f.origin, f.reference
+        ON CONFLICT DO NOTHING
+        RETURNING t.account_no, t.origin, t.reference
+    )
+    SELECT array_agg(c.account_no), array_agg(c.origin), array_agg(c.reference)
+    INTO homes, origins, refs
+    FROM claimed AS c;
 END
 $$;
 
--- Which commands this transaction has claimed: the rows are its own, and of several commands
--- with one reference the first one counts.
+-- Which commands of a batch are the claimed ones: of several commands with one reference, the
+-- first that was fit to be booked.
 CREATE OR REPLACE FUNCTION ledger.own_claims(
-    p_outcome ledger.outcome[], p_home bigint[], p_origin ledger.origin[], p_reference text[]
+    p_outcome ledger.outcome[], p_home bigint[], p_origin ledger.origin[], p_reference text[],
+    p_claimed_home bigint[], p_claimed_origin ledger.origin[], p_claimed_reference text[]
 ) RETURNS boolean[]
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     RETURN (
-        SELECT array_agg(a.n IS NOT DISTINCT FROM a.first_n AND t.account_no IS NOT NULL
-                         ORDER BY a.n)
+        SELECT array_agg(a.n IS NOT DISTINCT FROM a.first_n AND c.home IS NOT NULL ORDER BY a.n)
         FROM (
             SELECT q.*, min(q.n) FILTER (WHERE q.outcome = 'POSTED')
                    OVER (PARTITION BY q.home, q.origin, q.reference) AS first_n
             FROM unnest(p_home, p_origin, p_reference, p_outcome)
                 WITH ORDINALITY AS q (home, origin, reference, outcome, n)
         ) AS a
-        LEFT JOIN ledger.transfer AS t
-            ON t.account_no = a.home AND t.origin = a.origin AND t.reference = a.reference
-            AND t.xmin = pg_current_xact_id()::xid
+        LEFT JOIN unnest(p_claimed_home, p_claimed_origin, p_claimed_reference)
+            AS c (home, origin, reference)
+            ON c.home = a.home AND c.origin = a.origin AND c.reference = a.reference
     );
 END
 $$;

@@ -109,7 +109,8 @@ DECLARE
     v_outcome ledger.outcome[] := array_fill('POSTED'::ledger.outcome, ARRAY[v_count]);
     v_fit_outcome ledger.outcome[];
     -- Whether this batch inserted the command's row, so that it is ours to decide.
-    v_claims bigint;
+    v_claim record;
+    v_claims integer;
     v_claimed boolean[] := array_fill(true, ARRAY[v_count]);
     v_unfit record;
     v_leg record;
@@ -132,12 +133,15 @@ BEGIN
 
     -- 3. Claim the references, sorted; whoever comes second waits here and finds an answer.
     v_claimed_at := ledger.now();
-    v_claims := ledger.claim_references(
+    v_claim := ledger.claim_references(
         v_outcome, v_claimed_at, v_shard, v_date, p_convoy, p_home, p_origin, p_reference, p_kind,
         p_id, p_hash, p_currency, p_amount, p_creditor, p_value_date, p_detail, p_item_command
     );
+    v_claims := coalesce(cardinality(v_claim.refs), 0);
     IF v_claims < v_count THEN
-        v_claimed := ledger.own_claims(v_outcome, p_home, p_origin, p_reference);
+        v_claimed := ledger.own_claims(
+            v_outcome, p_home, p_origin, p_reference, v_claim.homes, v_claim.origins, v_claim.refs
+        );
     END IF;
     IF 'tombstone' = ANY (p_kind) THEN
         FOR v_unfit IN
@@ -153,7 +157,7 @@ BEGIN
         BEGIN
             -- 4. Lock the balances touched, in the order of (account, bucket).
             SELECT l.* INTO v_leg FROM ledger.lock_legs(
-                p_lane, v_shard, v_claimed, v_gather, p_home, p_currency, p_leg_command,
+                p_lane, v_shard, v_claimed, v_gather, p_home, p_kind, p_currency, p_leg_command,
                 p_leg_account, p_leg_amount, p_leg_counterparty, p_item_command, p_item_amount
             ) AS l;
             v_outcome := v_fit_outcome;

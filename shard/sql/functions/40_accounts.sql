@@ -2,7 +2,8 @@
 
 -- Open accounts, each with its buckets. Opening again by the same request (same hash) answers
 -- POSTED and changes nothing; a number taken by another request answers ACCOUNT_EXISTS.
--- An overdraft limit of NULL means that the account has no floor.
+-- An overdraft limit of NULL means that the account has no floor. MALFORMED: an unknown currency,
+-- a limit with more decimals than it has, a system account.
 CREATE OR REPLACE FUNCTION ledger.open_accounts_v1(
     p_account bigint[], p_currency text[], p_kind ledger.account_kind[], p_limit numeric[],
     p_buckets smallint[], p_customer text[], p_name text[], p_product text[], p_hash bytea[],
@@ -28,6 +29,8 @@ BEGIN
         JOIN ledger.owned_range AS r
             ON a.account_no >= r.lo AND a.account_no < r.hi AND r.state = 'OWNED'
         JOIN ledger.currency AS y ON y.code = a.currency
+        WHERE a.account_no >= 1000000000 AND a.kind NOT IN ('suspense', 'clearing')
+            AND a.overdraft_limit IS NOT DISTINCT FROM round(a.overdraft_limit, y.scale)
         ORDER BY a.account_no
     ), opened AS (
         INSERT INTO ledger.account AS n (

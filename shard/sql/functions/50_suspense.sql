@@ -150,7 +150,7 @@ BEGIN
 
     SELECT l.* INTO v_leg FROM ledger.lock_legs(
         p_lane, p_shard, array_fill(true, ARRAY[v_count]), '{}', v_voucher.home,
-        v_voucher.currency,
+        array_fill('ordinary'::ledger.kind, ARRAY[v_count]), v_voucher.currency,
         (SELECT array_agg(n.n) FROM generate_series(1, 2 * v_count) AS g (i),
                 LATERAL (SELECT (g.i - 1) % v_count + 1) AS n (n)),
         v_voucher.home || v_voucher.creditor,
