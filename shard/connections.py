@@ -20,7 +20,12 @@ from shard.errors import (
     SchemaMissing,
     ShardUnavailable,
 )
-from shard.limits import CONNECT_TIMEOUT_S, READ_POOL_CONNECTIONS, READ_POOL_TIMEOUT_S
+from shard.limits import (
+    CONNECT_TIMEOUT_S,
+    LOCK_TIMEOUT_S,
+    READ_POOL_CONNECTIONS,
+    READ_POOL_TIMEOUT_S,
+)
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 _Row = TypeVar("_Row")
@@ -34,27 +39,26 @@ _SESSION = "-c jit=off -c timezone=UTC"
 # a plan made while the tables were small must still be the right one when they have grown.
 _SHORT_WORK = (
     f"{_SESSION} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-    " -c random_page_cost=1.1"
+    f" -c random_page_cost=1.1 -c lock_timeout={int(LOCK_TIMEOUT_S * 1000)}"
 )
 
 
-def session_dsn(dsn: str, *, is_for_reports: bool = False) -> str:
-    """The DSN with the settings that our sessions run under."""
-    options = _SESSION if is_for_reports else _SHORT_WORK
-    return make_conninfo(dsn, options=options, connect_timeout=CONNECT_TIMEOUT_S)
+def serving_dsn(dsn: str) -> str:
+    """The DSN of sessions that serve: they read and lock the few rows they name."""
+    return make_conninfo(dsn, options=_SHORT_WORK, connect_timeout=CONNECT_TIMEOUT_S)
 
 
-async def connect(
-    dsn: str, *, autocommit: bool = False, is_for_reports: bool = False
-) -> Connection:
+async def connect(dsn: str, *, is_serving: bool = False) -> Connection:
     """Open one connection; raises ``ShardUnavailable`` when nobody answers.
 
-    Reports read whole tables; everything else reads the few rows it names.
+    A serving one is in autocommit mode. The others migrate, or report on whole tables.
     """
     try:
         return await AsyncConnection.connect(
-            session_dsn(dsn, is_for_reports=is_for_reports),
-            autocommit=autocommit,
+            serving_dsn(dsn)
+            if is_serving
+            else make_conninfo(dsn, options=_SESSION, connect_timeout=CONNECT_TIMEOUT_S),
+            autocommit=is_serving,
             prepare_threshold=0,
         )
     except psycopg.OperationalError as error:
@@ -95,7 +99,7 @@ class Readers:
 
     def __init__(self, dsn: str) -> None:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            session_dsn(dsn),
+            serving_dsn(dsn),
             kwargs={"autocommit": True, "prepare_threshold": 0},
             min_size=0,
             max_size=READ_POOL_CONNECTIONS,

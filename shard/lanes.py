@@ -5,8 +5,9 @@ takes all that waits, up to a bound, and posts it as one batch. Batches grow by 
 load, and an idle system answers in the time of one commit.
 
 A batch that fails as a whole is posted again command by command, so that a poisonous command
-harms only itself. A connection lost after the send leaves the outcome unknown: the lane asks
-again with the same references until its budget is spent.
+harms only itself; one that waited too long for a lock is answered as overloaded. A connection
+lost after the send leaves the outcome unknown: the lane asks again with the same references until
+its budget is spent.
 """
 
 from __future__ import annotations
@@ -298,7 +299,7 @@ class _Lane:
         if self._connection is not None and _was_left(self._connection):
             await self._connection.close()
         if self._connection is None or self._connection.closed:
-            self._connection = await connect(self._dsn, autocommit=True)
+            self._connection = await connect(self._dsn, is_serving=True)
         return self._connection
 
     def _refuse(self, batch: list[_Waiting], error: LedgerError) -> None:

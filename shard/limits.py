@@ -26,6 +26,9 @@ POST_RETRY_PAUSE_S = 0.1
 CONNECT_TIMEOUT_S = 5
 """A shard that does not accept a connection within this is not there."""
 
+LOCK_TIMEOUT_S = 4.0
+"""Below a request's budget: whoever waits for a lock must hear so before the caller is gone."""
+
 READ_POOL_CONNECTIONS = 4
 """Reads are short; more connections would only queue inside PostgreSQL."""
 
@@ -49,3 +52,6 @@ FINDINGS_PER_INVARIANT = 20
 
 COMMIT_TIMES_ROWS = 100_000
 """Commit times read at once: enough for a percentile, and about 20 MB."""
+
+CHECK_PAGE_ROWS = 5_000
+"""Rows a check reads at once from each table: some MB, however many years stand in it."""

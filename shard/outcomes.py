@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     ACCOUNT_FROZEN = "ACCOUNT_FROZEN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     BALANCE_NOT_ZERO = "BALANCE_NOT_ZERO"
     HOLDS_OPEN = "HOLDS_OPEN"
     MONEY_IN_TRANSIT = "MONEY_IN_TRANSIT"
@@ -73,6 +74,9 @@ MEANINGS: dict[Outcome, Meaning] = {
     ),
     Outcome.INSUFFICIENT_FUNDS: Meaning(
         422, False, True, True, "The available balance does not cover the amount."
+    ),
+    Outcome.LIMIT_EXCEEDED: Meaning(
+        422, False, True, True, "A balance of the account would have more than 14 digits."
     ),
     Outcome.BALANCE_NOT_ZERO: Meaning(
         422, False, False, False, "An account is closed only when its balance is zero."

@@ -112,8 +112,12 @@ class Suspense:
         return [route for (route,) in await self._readers.rows(QUERIES["open_routes"])]
 
     async def stragglers(self, older_than_s: float, limit: int) -> list[SuspenseItem]:
-        """Parked items of convoys that should have arrived by now, oldest first."""
-        return await self._items("stragglers", older_than_s, limit)
+        """Parked items of convoys that should have arrived by now, oldest first.
+
+        Items parked that far in the future count as well: a clock went wrong.
+        """
+        named = {"age_s": older_than_s, "row_limit": limit}
+        return [_item(row) for row in await self._readers.rows(QUERIES["stragglers"], named)]
 
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         """Close items whose attempt was booked, and move their sum to clearing.

@@ -184,9 +184,27 @@ GROUP BY a.currency, a.kind
 HAVING count(*) FILTER (WHERE b.seq > 0) > 0
 ORDER BY a.currency, a.kind
 
+-- name: items_in_order
+-- Items that left from here, all of them or the named ones, in the order of their ids' text.
+SELECT i.item_id::text, i.attempt, i.state::text, i.target, i.amount, i.currency, i.booked_on
+FROM ledger.suspense_item AS i
+WHERE %(items)s::text[] IS NULL OR i.item_id::text = ANY (%(items)s::text[])
+ORDER BY i.item_id
+
 -- name: deliveries_booked
--- Deliveries that took effect here: item and attempt are their reference.
-SELECT t.reference, t.outcome::text, t.account_no, t.amount, t.currency
+-- Deliveries that were booked here, wherever their accounts live by now; a reference is an item
+-- id of 36 characters, a colon and an attempt, so the ids come in the order of their text.
+SELECT t.reference, t.account_no, t.amount, t.currency, t.booked_on
 FROM ledger.transfer AS t
-JOIN ledger.own_account AS a ON a.account_no = t.account_no
+JOIN ledger.shard_state AS s ON s.shard = t.booked_on
 WHERE t.origin = 'delivery' AND t.outcome = 'POSTED'
+    AND (%(items)s::text[] IS NULL OR left(t.reference, 36) = ANY (%(items)s::text[]))
+ORDER BY t.reference COLLATE "C"
+
+-- name: parked_towards
+-- The shards that parked items are on their way to, by a map of ranges; null where it has none.
+SELECT DISTINCT r.shard
+FROM ledger.suspense_item AS i
+LEFT JOIN unnest(%(lo)s::bigint[], %(hi)s::bigint[], %(shard)s::integer[]) AS r (lo, hi, shard)
+    ON i.target >= r.lo AND i.target < r.hi
+WHERE i.state = 'parked'

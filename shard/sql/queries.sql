@@ -202,6 +202,7 @@ WITH RECURSIVE open_route AS (
 SELECT o.route FROM open_route AS o WHERE o.route IS NOT NULL ORDER BY o.route
 
 -- name: stragglers
+-- A time in the future is that of a clock gone wrong, and counts as old.
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
        i.parked_at, n.content, i.last_refusal::text
@@ -209,9 +210,10 @@ FROM ledger.suspense_item AS i
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
 WHERE i.state = 'parked' AND i.carrier = 'convoy'
-    AND i.parked_at < ledger.now() - make_interval(secs => %s::double precision)
+    AND NOT i.parked_at BETWEEN ledger.now() - make_interval(secs => %(age_s)s::double precision)
+        AND ledger.now() + make_interval(secs => %(age_s)s::double precision)
 ORDER BY i.parked_at
-LIMIT %s::integer
+LIMIT %(row_limit)s::integer
 
 -- name: settle
 SELECT ledger.settle_v1(

@@ -16,7 +16,7 @@
 --
 -- Every table that moves with a range has the account number first in its primary key, no
 -- foreign key leaves an account, and no key comes from a sequence of this shard: that is what
--- makes ranges movable. Money is numeric(18,4): 14 integer digits, 4 decimals.
+-- makes ranges movable. Amounts are numeric(18,4): 14 integer digits, 4 decimals.
 --
 -- Lock order, everywhere: business day, ranges ascending, account rows, command keys ascending,
 -- suspense items ascending, balances by (account_no, bucket).
@@ -31,7 +31,7 @@ CREATE TYPE ledger.kind AS ENUM ('ordinary', 'return', 'forced', 'tombstone');
 CREATE TYPE ledger.outcome AS ENUM (
     'NOT_OWNER', 'RANGE_MOVING', 'MALFORMED', 'DATE_NOT_OPEN', 'REFERENCE_REUSED',
     'SYSTEM_ACCOUNT', 'ACCOUNT_UNKNOWN', 'ACCOUNT_EXISTS', 'ACCOUNT_CLOSED', 'ACCOUNT_FROZEN',
-    'CURRENCY_MISMATCH', 'INSUFFICIENT_FUNDS', 'BALANCE_NOT_ZERO', 'HOLDS_OPEN',
+    'CURRENCY_MISMATCH', 'INSUFFICIENT_FUNDS', 'LIMIT_EXCEEDED', 'BALANCE_NOT_ZERO', 'HOLDS_OPEN',
     'MONEY_IN_TRANSIT', 'RECALLED', 'POSTED'
 );
 
@@ -68,7 +68,8 @@ INSERT INTO ledger.currency (code, account_index, scale) VALUES
 CREATE TABLE ledger.shard_state (
     is_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_only_row),
     shard smallint NOT NULL CHECK (shard BETWEEN 1 AND 999),
-    business_date date NOT NULL
+    business_date date NOT NULL,
+    allows_test_clock boolean NOT NULL DEFAULT false
 );
 
 CREATE TABLE ledger.owned_range (
@@ -113,11 +114,13 @@ CREATE TABLE ledger.account_event (
     PRIMARY KEY (account_no, n)
 );
 
+-- A customer's balance stays within 14 integer digits (LIMIT_EXCEEDED). The sums have room for
+-- more: a bucket of a system account sees the traffic of years before end of day merges it.
 -- Room is left in each page, so that an update finds its place there and touches no index.
 CREATE TABLE ledger.balance (
     account_no bigint NOT NULL,
     bucket smallint NOT NULL,
-    ledger numeric(18, 4) NOT NULL DEFAULT 0,
+    ledger numeric(24, 4) NOT NULL DEFAULT 0,
     held numeric(18, 4) NOT NULL DEFAULT 0 CHECK (held >= 0),
     seq bigint NOT NULL DEFAULT 0,
     posted_at timestamptz NOT NULL DEFAULT '-infinity',
@@ -176,7 +179,7 @@ CREATE TABLE ledger.entry (
     counterparty bigint,
     amount numeric(18, 4) NOT NULL,
     held_delta numeric(18, 4) NOT NULL DEFAULT 0,
-    ledger_after numeric(18, 4) NOT NULL,
+    ledger_after numeric(24, 4) NOT NULL,
     held_after numeric(18, 4) NOT NULL,
     limit_after numeric(18, 4) NOT NULL,
     value_date date NOT NULL,

@@ -12,7 +12,7 @@ import pytest
 
 from shard.accounts import AccountKind, AccountStatus, NewAccount
 from shard.commands import Origin
-from shard.errors import NotOwner, RangeMoving
+from shard.errors import NotFound, NotOwner, RangeMoving
 from shard.outcomes import Outcome
 from shard.ownership import RangeState
 from shard.posting import post_batch
@@ -191,6 +191,12 @@ async def test_accounts_are_not_opened_or_changed_while_their_range_moves(own: O
         for task in tasks[1:]:
             with pytest.raises(RangeMoving):
                 await task
+    # A fenced range is still read, so what had been written would be seen.
+    assert AccountStatus.OPEN is (await own.shard.accounts.get(account)).status
+    with pytest.raises(NotFound):
+        await own.shard.accounts.get(opening.account_no)
+    with pytest.raises(NotFound):
+        await own.shard.payment_files.get(account, "F-1")
 
 
 async def _change(own: OwnShard, state: RangeState, next_owner: int) -> int:

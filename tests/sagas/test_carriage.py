@@ -16,7 +16,7 @@ from sagas.messages import CarryOrder
 from shard.commands import Kind, MoneyState
 from shard.outcomes import Outcome
 from shard.shard import Shard
-from shard.suspense import Redirection, SuspenseItem
+from shard.suspense import SuspenseItem
 from tests.sagas.small_bank import FUNDS, SmallBank
 from tests.support.bank import account_no
 
@@ -28,14 +28,6 @@ MOST = "99999999999990.00"
 async def carry(bank: SmallBank, destination: int, *items: SuspenseItem) -> Carried:
     """Carry items of shard 1 once."""
     return await Carriage(bank.shards, bank.owners).carry(1, destination, items, limit_s=LIMIT_S)
-
-
-async def take_back(bank: SmallBank, item: SuspenseItem) -> None:
-    """Return an item by hand, so that no later test finds it."""
-    back = Redirection(item.item_id, item.attempt, item.debtor, Outcome.RECALLED)
-    assert await bank.shards[1].suspense.redirect([back]) == 1
-    returned = await carry(bank, 1, await bank.item_of(item.debtor, item.reference))
-    assert returned.delivered == 1
 
 
 @pytest.mark.parametrize(
@@ -89,16 +81,18 @@ async def test_a_recalled_delivery_turns_round(small_bank: SmallBank) -> None:
     assert (MoneyState.RETURNED, Outcome.RECALLED) == (record.money_state, record.return_code)
 
 
-async def test_an_item_the_database_refuses_harms_no_other(small_bank: SmallBank) -> None:
-    """An amount beyond all digits fails as an error; it waits, and the others arrive."""
+async def test_an_amount_too_large_for_its_creditor_turns_round(small_bank: SmallBank) -> None:
+    """A balance has 14 digits: what would exceed them is refused and stored; others arrive."""
     full = await small_bank.open_account(2, MOST)
     creditor = await small_bank.open_account(2, "0")
-    poisonous = await small_bank.item_of(*await small_bank.park(full))
+    excessive = await small_bank.item_of(*await small_bank.park(full))
     sound = await small_bank.item_of(*await small_bank.park(creditor))
-    carried = await carry(small_bank, 2, poisonous, sound)
-    await take_back(small_bank, poisonous)
-    assert (1, 1) == (carried.delivered, carried.waiting)
+    carried = await carry(small_bank, 2, excessive, sound)
+    assert (1, 1, 0) == (carried.delivered, carried.redirected, carried.waiting)
     assert await small_bank.ledger_of(creditor) == Decimal("20.00")
+    back = await small_bank.item_of(excessive.debtor, excessive.reference)
+    assert (await carry(small_bank, 1, back)).delivered == 1
+    assert await small_bank.ledger_of(excessive.debtor) == Decimal(FUNDS)
 
 
 async def test_a_destination_found_down_is_not_asked_again_at_once(small_bank: SmallBank) -> None:

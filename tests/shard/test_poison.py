@@ -142,16 +142,41 @@ async def _post_together(shard: Shard, commands: list[Command]) -> list[Outcome 
 
 
 async def test_a_balance_that_would_grow_too_large_is_refused_alone(shards: Shards) -> None:
-    """A posting past 14 integer digits is an error of its own, and books nothing."""
+    """A posting past 14 integer digits is refused, stored, and books nothing."""
     equity, creditor = await open_account(shards[1], limit=None), await open_account(shards[1])
     other = await open_account(shards[1])
     most = "99999999999999.99"
     await shards[1].lanes.post(transfer(equity, creditor, most))
 
-    results = await _post_together(
-        shards[1], [transfer(other, creditor, "0.01"), transfer(equity, other, "1")]
+    answers = await shards[1].lanes.post_many(
+        [
+            transfer(equity, creditor, "0.01"),
+            transfer(equity, other, "1"),
+            transfer(equity, other, most),
+        ]
     )
 
-    assert [Outcome.INSUFFICIENT_FUNDS] == results[:1]
-    assert isinstance(results[1], Malformed)
+    limit_exceeded = Outcome.LIMIT_EXCEEDED
+    expected = [limit_exceeded, limit_exceeded, limit_exceeded]
+    assert expected == [answer.outcome for answer in answers]
     assert Figures(Decimal(most), 1) == await figures(shards[1], creditor)
+
+
+async def test_a_balance_at_its_limit_may_shrink_and_grow_again(shards: Shards) -> None:
+    """Room that an earlier command of a batch makes is there for the later ones."""
+    equity, creditor = await open_account(shards[1], limit=None), await open_account(shards[1])
+    other = await open_account(shards[1], "5")
+    most = "99999999999999.99"
+    await shards[1].lanes.post(transfer(equity, creditor, most))
+
+    answers = await shards[1].lanes.post_many(
+        [
+            transfer(other, creditor, "1"),
+            transfer(creditor, equity, "2"),
+            transfer(other, creditor, "2"),
+            transfer(other, creditor, "0.01"),
+        ]
+    )
+
+    expected = [Outcome.LIMIT_EXCEEDED, Outcome.POSTED, Outcome.POSTED, Outcome.LIMIT_EXCEEDED]
+    assert expected == [answer.outcome for answer in answers]

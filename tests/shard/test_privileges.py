@@ -32,7 +32,7 @@ _INTERNAL: dict[str, LiteralString] = {
 @pytest.fixture
 async def posting(own: OwnShard) -> AsyncIterator[Connection]:
     """A connection of the role that serves."""
-    connection = await connect(own.database.dsn, autocommit=True)
+    connection = await connect(own.database.dsn, is_serving=True)
     yield connection
     await connection.close()
 

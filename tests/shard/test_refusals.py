@@ -146,6 +146,19 @@ async def test_system_accounts_are_not_for_clients(origin: Origin, shards: Shard
     assert {Outcome.SYSTEM_ACCOUNT} == {answer.outcome for answer in answers}
 
 
+async def test_suspense_is_moved_by_its_items_alone(shards: Shards) -> None:
+    """Not even the bank's own commands park an amount without an item."""
+    account, suspense = await open_account(shards[1], "100"), suspense_account(1, "EUR")
+    command = transfer(account, suspense, "5")
+    legs = (Leg(account, -command.amount), Leg(suspense, command.amount))
+
+    answer = await shards[1].lanes.post(
+        replace(command, origin=Origin.SYSTEM, legs=legs, parked=())
+    )
+
+    assert Outcome.SYSTEM_ACCOUNT is answer.outcome
+
+
 def _delivery(target: int, amount: str, kind: Kind = Kind.ORDINARY) -> Command:
     """A delivery on shard 1 of money that left shard 2."""
     value = Decimal(amount)

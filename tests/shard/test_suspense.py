@@ -15,11 +15,18 @@ from shard.errors import Refused
 from shard.ids import new_id
 from shard.outcomes import Outcome
 from shard.ownership import RangeState
+from shard.posting import post_batch
 from shard.suspense import Carrier, OpenTotal, Redirection, Settlement, SuspenseItem
 from shard.transfers import TransferRecord
-from tests.shard.own_server import FIRST_RANGE, SECOND_RANGE, OwnShard, open_in_second_range
+from tests.shard.own_server import (
+    FIRST_RANGE,
+    SECOND_RANGE,
+    OwnShard,
+    as_owner,
+    open_in_second_range,
+)
 from tests.support.bank import account_no, open_account, transfer
-from tests.support.interleaving import Holder, holder
+from tests.support.interleaving import Holder, holder, posting_connection
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -440,3 +447,35 @@ async def test_open_totals_tell_what_stands_in_suspense(own: OwnShard) -> None:
         OpenTotal("parked", "GBP", 1, Decimal(3), parked_at),
         OpenTotal("needs_repair", "GBP", 1, Decimal(4), parked_at),
     ] == totals
+
+
+async def test_a_clock_that_went_wrong_once_hides_no_item(own: OwnShard) -> None:
+    """An item is as old as its own claim says, also behind postings from the future."""
+    debtor = await open_account(own.shard, "10")
+    await as_owner(own.database, "UPDATE ledger.shard_state SET allows_test_clock = true")
+    async with posting_connection(own.database.dsn) as connection:
+        await connection.execute("SET ledger.clock = '2030-01-01T00:00:00Z'")
+        ahead = transfer(debtor, account_no(2), "1")
+        await post_batch(connection, 0, new_id(), [ahead])
+    (answer,) = await own.shard.lanes.post_many([transfer(debtor, account_no(2), "1")])
+
+    parked = await own.shard.suspense.stragglers(-1, 100)
+
+    assert answer.posted_at is not None
+    assert 2030 == answer.posted_at.year
+    years = sorted(item.parked_at.year for item in parked if item.debtor == debtor)
+    assert 2 == len(years)
+    assert years[0] < years[1] == 2030
+
+
+async def test_only_the_owner_lets_a_session_set_the_clock(own: OwnShard) -> None:
+    """The role that serves cannot forge the time of a posting."""
+    await as_owner(own.database, "UPDATE ledger.shard_state SET allows_test_clock = false")
+    debtor, creditor = await open_account(own.shard, "10"), await open_account(own.shard)
+    async with posting_connection(own.database.dsn) as connection:
+        await connection.execute("SET ledger.clock = '2030-01-01T00:00:00Z'")
+        command = transfer(debtor, creditor, "1")
+        (answer,) = await post_batch(connection, 0, new_id(), [command])
+
+    assert answer.posted_at is not None
+    assert 2030 != answer.posted_at.year

@@ -21,6 +21,7 @@ from router.settings import Settings
 from router.wiring import Bank, migrate_all
 from shard.accounts import AccountKind, NewAccount
 from shard.commands import Answer, Command, Leg, MoneyState, Origin, ParkedAmount
+from shard.connections import connect
 from shard.ids import new_id
 from shard.invariants import Finding
 from shard.outcomes import Outcome
@@ -39,7 +40,15 @@ async def servers(postgres: PostgresChoice) -> AsyncIterator[Databases]:
     """PostgreSQL servers of a migrated bank that opened on ``BUSINESS_DATE``."""
     async with databases(postgres) as found:
         await migrate_all(settings_of(found), report=lambda *_: None, today=BUSINESS_DATE)
+        for dsn in found.shard_owner_dsns.values():
+            await allow_test_clock(dsn)
         yield found
+
+
+async def allow_test_clock(owner_dsn: str) -> None:
+    """Let sessions of this shard set ``ledger.clock``."""
+    async with await connect(owner_dsn) as connection:
+        await connection.execute("UPDATE ledger.shard_state SET allows_test_clock = true")
 
 
 @pytest.fixture(scope="session")

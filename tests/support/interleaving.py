@@ -148,7 +148,7 @@ async def holder(dsn: str) -> AsyncIterator[Holder]:
 @asynccontextmanager
 async def posting_connection(dsn: str) -> AsyncIterator[Connection]:
     """A connection as a lane has one."""
-    connection = await connect(dsn, autocommit=True)
+    connection = await connect(dsn, is_serving=True)
     try:
         yield connection
     finally:

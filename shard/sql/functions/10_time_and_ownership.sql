@@ -1,11 +1,15 @@
 -- The clock, the ownership guard and the locks that every writer takes first.
 
--- The ledger's clock. A test or a chaos run sets `ledger.clock` on its own connection.
+-- The ledger's clock. Where the owner of the schema allows it in shard_state, a test or a chaos
+-- run sets `ledger.clock` on its own connection; elsewhere no session can forge a time.
 CREATE OR REPLACE FUNCTION ledger.now() RETURNS timestamptz
 LANGUAGE sql VOLATILE PARALLEL SAFE
-RETURN coalesce(
-    nullif(current_setting('ledger.clock', true), '')::timestamptz, clock_timestamp()
-);
+RETURN CASE
+    WHEN current_setting('ledger.clock', true) <> ''
+        AND (SELECT s.allows_test_clock FROM ledger.shard_state AS s)
+    THEN current_setting('ledger.clock')::timestamptz
+    ELSE clock_timestamp()
+END;
 
 -- Take the shared locks of a writer: the business day's barrier, then the ranges of the accounts
 -- named, ascending. The caller must read business date and ownership in a later statement of a

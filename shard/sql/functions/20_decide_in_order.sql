@@ -8,8 +8,9 @@
 -- locked as a whole yet: the caller gives up all balance locks and comes back with them.
 --
 -- Headroom is what a bucket may still lose: ledger - held, bucket 0 with the overdraft limit on
--- top, without end where the account has no floor. A refused command leaves no trace in the
--- headroom of those after it.
+-- top, without end where the account has no floor. Whatever its floor, an account that is not
+-- the system's stays within 14 integer digits. A refused command leaves no trace in the figures
+-- of those after it.
 CREATE OR REPLACE FUNCTION ledger.decide_in_order(
     p_commands integer[], p_accounts bigint[], p_buckets smallint[], p_amounts numeric[],
     p_counterparties bigint[], p_suspense boolean[], p_kinds ledger.kind[], p_gathered bigint[],
@@ -21,10 +22,12 @@ LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
     v_headroom numeric[];
+    v_ledger numeric[];
     v_bucket smallint[];
     v_leg record;
     v_command integer := 0;
-    v_refused boolean := false;
+    v_refusal ledger.outcome;
+    v_is_short boolean;
     v_mark integer := 0;
     v_undo_row integer[];
     v_undo_amount numeric[];
@@ -37,8 +40,9 @@ BEGIN
     counterparties := '{}'; suspense := '{}';
 
     SELECT array_agg(row_of.headroom ORDER BY row_of.account_no, row_of.bucket),
+           array_agg(row_of.ledger ORDER BY row_of.account_no, row_of.bucket),
            array_agg(row_of.bucket ORDER BY row_of.account_no, row_of.bucket)
-    INTO v_headroom, v_bucket
+    INTO v_headroom, v_ledger, v_bucket
     FROM ledger.headroom_of(p_accounts) AS row_of;
 
     FOR v_leg IN
@@ -65,17 +69,17 @@ BEGIN
     LOOP
         IF v_leg.command <> v_command THEN
             v_command := v_leg.command;
-            v_refused := false;
+            v_refusal := NULL;
             v_mark := cardinality(commands);
             v_undo_row := '{}';
             v_undo_amount := '{}';
         END IF;
-        CONTINUE WHEN v_refused;
+        CONTINUE WHEN v_refusal IS NOT NULL;
 
         v_open := v_leg.amount;
-        IF v_leg.amount < 0 AND p_kinds[v_leg.command] <> 'forced'
-            AND v_headroom[v_leg.row_no] + v_leg.amount < 0
-        THEN
+        v_is_short := v_leg.amount < 0 AND p_kinds[v_leg.command] <> 'forced'
+            AND v_headroom[v_leg.row_no] + v_leg.amount < 0;
+        IF v_is_short THEN
             v_total := v_headroom[v_leg.row_no];
             IF v_leg.is_gathered THEN
                 v_total := 0;
@@ -85,20 +89,30 @@ BEGIN
             ELSIF v_leg.last_row > v_leg.first_row THEN
                 gather := gather || v_leg.account_no;
             END IF;
-
             IF v_total + v_leg.amount < 0 THEN
-                outcomes[v_leg.command] := 'INSUFFICIENT_FUNDS';
-                v_refused := true;
-                FOR v_row IN 1 .. cardinality(v_undo_row) LOOP
-                    v_headroom[v_undo_row[v_row]] :=
-                        v_headroom[v_undo_row[v_row]] - v_undo_amount[v_row];
-                END LOOP;
-                commands := commands[1:v_mark]; accounts := accounts[1:v_mark];
-                buckets := buckets[1:v_mark]; amounts := amounts[1:v_mark];
-                counterparties := counterparties[1:v_mark]; suspense := suspense[1:v_mark];
-                CONTINUE;
+                v_refusal := 'INSUFFICIENT_FUNDS';
             END IF;
+        ELSIF v_leg.account_no >= 1000000000
+            AND abs(v_ledger[v_leg.row_no] + v_leg.amount) >= 100000000000000
+        THEN
+            v_refusal := 'LIMIT_EXCEEDED';
+        END IF;
 
+        IF v_refusal IS NOT NULL THEN
+            outcomes[v_leg.command] := v_refusal;
+            FOR v_row IN 1 .. cardinality(v_undo_row) LOOP
+                v_headroom[v_undo_row[v_row]] :=
+                    v_headroom[v_undo_row[v_row]] - v_undo_amount[v_row];
+                v_ledger[v_undo_row[v_row]] :=
+                    v_ledger[v_undo_row[v_row]] - v_undo_amount[v_row];
+            END LOOP;
+            commands := commands[1:v_mark]; accounts := accounts[1:v_mark];
+            buckets := buckets[1:v_mark]; amounts := amounts[1:v_mark];
+            counterparties := counterparties[1:v_mark]; suspense := suspense[1:v_mark];
+            CONTINUE;
+        END IF;
+
+        IF v_is_short THEN
             -- The lane's own bucket gives what it has, then the others in their order.
             FOR v_row IN
                 SELECT v_leg.row_no UNION ALL
@@ -108,6 +122,7 @@ BEGIN
                 v_part := greatest(v_open, -greatest(v_headroom[v_row], 0));
                 CONTINUE WHEN v_part = 0;
                 v_headroom[v_row] := v_headroom[v_row] + v_part;
+                v_ledger[v_row] := v_ledger[v_row] + v_part;
                 v_open := v_open - v_part;
                 commands := commands || v_leg.command;
                 accounts := accounts || v_leg.account_no;
@@ -123,6 +138,7 @@ BEGIN
         END IF;
 
         v_headroom[v_leg.row_no] := v_headroom[v_leg.row_no] + v_leg.amount;
+        v_ledger[v_leg.row_no] := v_ledger[v_leg.row_no] + v_leg.amount;
         commands := commands || v_leg.command;
         accounts := accounts || v_leg.account_no;
         buckets := buckets || v_bucket[v_leg.row_no];
@@ -135,14 +151,15 @@ BEGIN
 END
 $$;
 
--- What each bucket of the named accounts may still lose.
+-- What each bucket of the named accounts may still lose, and what it holds.
 CREATE OR REPLACE FUNCTION ledger.headroom_of(p_accounts bigint[])
-RETURNS TABLE (account_no bigint, bucket smallint, headroom numeric)
+RETURNS TABLE (account_no bigint, bucket smallint, headroom numeric, ledger numeric)
 LANGUAGE sql STABLE AS $$
     SELECT b.account_no, b.bucket,
            CASE WHEN NOT a.has_floor THEN 'Infinity'::numeric
                 WHEN b.bucket = 0 THEN b.ledger - b.held + a.overdraft_limit
-                ELSE b.ledger - b.held END
+                ELSE b.ledger - b.held END,
+           b.ledger
     FROM ledger.account AS a
     JOIN ledger.balance AS b ON b.account_no = a.account_no
     WHERE a.account_no = ANY (p_accounts);

@@ -158,8 +158,12 @@ CREATE OR REPLACE FUNCTION ledger.refusal_of(
 ) RETURNS ledger.outcome
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (CASE
-    WHEN p_account < 1000000000 AND NOT p_is_suspense AND p_origin <> 'system'
-        AND NOT (p_origin = 'delivery' AND p_account_kind = 'clearing')
+    WHEN p_account < 1000000000 AND NOT p_is_suspense AND (
+        -- Suspense is moved by items and their settlement alone, whoever asks.
+        p_account_kind = 'suspense' OR NOT (
+            p_origin = 'system' OR (p_origin = 'delivery' AND p_account_kind = 'clearing')
+        )
+    )
     THEN 'SYSTEM_ACCOUNT'::ledger.outcome
     WHEN p_status IS NULL THEN 'ACCOUNT_UNKNOWN'::ledger.outcome
     WHEN p_status = 'closed' THEN 'ACCOUNT_CLOSED'::ledger.outcome

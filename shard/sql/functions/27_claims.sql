@@ -31,8 +31,8 @@ BEGIN
             SELECT DISTINCT ON (a.home, a.origin, a.reference)
                    a.*, i.command IS NOT NULL AS has_items
             FROM unnest(
-                p_home, p_origin, p_reference, p_kind, p_id, p_hash, p_currency, p_amount, p_creditor,
-                p_value_date, p_detail, p_outcome
+                p_home, p_origin, p_reference, p_kind, p_id, p_hash, p_currency, p_amount,
+                p_creditor, p_value_date, p_detail, p_outcome
             ) WITH ORDINALITY AS a (
                 home, origin, reference, kind, id, hash, currency, amount, creditor, value_date,
                 detail, outcome, n

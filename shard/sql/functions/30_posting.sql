@@ -40,6 +40,8 @@ BEGIN
                    l.amount < 0 AND a.has_floor AND l.kind <> 'forced'
                    AND b.ledger + l.total - b.held
                        + CASE WHEN l.bucket = 0 THEN a.overdraft_limit ELSE 0 END < 0
+               ) OR (
+                   l.account_no >= 1000000000 AND abs(b.ledger + l.total) >= 100000000000000
                ) AS is_refused
         FROM leg AS l
         LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
@@ -230,7 +232,7 @@ BEGIN
             business_date, value_date, convoy, parked_at
         )
         SELECT i.item_id, c.home, c.origin, c.reference, c.id, i.target, i.amount, c.currency,
-               v_date, coalesce(c.value_date, v_date), p_convoy, v_posted_at
+               v_date, coalesce(c.value_date, v_date), p_convoy, v_claimed_at
         FROM unnest(p_item_command, p_item_id, p_item_target, p_item_amount)
             AS i (command, item_id, target, amount)
         JOIN unnest(
