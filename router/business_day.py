@@ -8,14 +8,15 @@ one. An advance that stopped half way is completed by running it again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from router.business_calendar import is_business_day, next_business_day
 from router.directory import Directory
 from router.errors import BusinessDateRefused
-from shard.errors import LedgerError, ShardUnavailable
+from router.limits import EOD_DAYS_AHEAD_MAX
+from shard.errors import LedgerError, Malformed, ShardUnavailable
 from shard.shard import Shard
 
 
@@ -48,8 +49,9 @@ class BusinessDay:
         """Open ``to``, or the next business day; completes an advance that stopped half way.
 
         Raises ``BusinessDateRefused`` for a date before the open one or a day on which the
-        bank is closed, ``ShardUnavailable`` or ``DirectoryUnavailable``. The date already
-        open is no error and changes nothing.
+        bank is closed, ``Malformed`` for one more than ``EOD_DAYS_AHEAD_MAX`` days ahead or
+        beyond the calendar, ``ShardUnavailable`` or ``DirectoryUnavailable``. The date
+        already open is no error and changes nothing.
         """
         before = await self.dates()
         target = await self._target(min(before.values()), max(before.values()), to)
@@ -70,13 +72,35 @@ class BusinessDay:
         return Advance(target, before)
 
     async def _target(self, earliest: date, latest: date, wanted: date | None) -> date:
-        if wanted is None and earliest < latest:
+        if wanted == latest or (wanted is None and earliest < latest):
             return latest
-        closed = await self._directory.closing_days(after=earliest)
-        if wanted is None:
-            return next_business_day(latest, closed)
-        if wanted < latest:
-            raise BusinessDateRefused(f"{latest} is open already; it never goes back to {wanted}.")
-        if wanted != latest and not is_business_day(wanted, closed):
-            raise BusinessDateRefused(f"The bank is closed on {wanted}.")
-        return wanted
+        if wanted is not None:
+            _check_distance(latest, wanted)
+        # From New Year on: each year the calendar knows has closing days.
+        closed = await self._directory.closing_days(after=date(latest.year - 1, 12, 31))
+        target = wanted or next_business_day(latest, closed)
+        _check_calendar(target, closed)
+        if not is_business_day(target, closed):
+            raise BusinessDateRefused(f"The bank is closed on {target}.")
+        return target
+
+
+def _check_distance(opened: date, wanted: date) -> None:
+    if wanted < opened:
+        raise BusinessDateRefused(f"{opened} is open already; it never goes back to {wanted}.")
+    furthest = opened + timedelta(days=EOD_DAYS_AHEAD_MAX)
+    if wanted > furthest:
+        raise Malformed(
+            f"{wanted} is too far ahead of {opened}, which is open: one advance opens "
+            f"{furthest} at the latest ({EOD_DAYS_AHEAD_MAX} days)."
+        )
+
+
+def _check_calendar(target: date, closed: Collection[date]) -> None:
+    """Beyond the years it knows, every weekday would count as open."""
+    known_years = {day.year for day in closed}
+    if target.year not in known_years:
+        known_to = f"ends with {max(known_years)}" if known_years else "is empty"
+        raise Malformed(
+            f"{target} is beyond the calendar, which {known_to}; `ledger migrate` adds years."
+        )

@@ -1,9 +1,9 @@
 """``ledger check``: what must hold within each shard, and between them.
 
 The shards check their own books. Here their answers are put together: what one shard owes
-another must be what the other is owed, and every range must have exactly one owner. Clearing
-pairs cancel only at rest, that is, while no item is open; under load the pairs are reported
-as not at rest, which is no finding.
+another must be what the other is owed, what left one must have arrived at the other, and every
+range must have exactly one owner. A clearing pair cancels only while nothing is parked between
+its shards; a pair that was never seen so is told as not checked, which is no finding.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
+from router.check_items import compare_items
 from router.directory import Directory
 from router.errors import DirectoryUnavailable
 from router.limits import CHECK_ITEMS, CHECK_READINGS
@@ -32,6 +33,7 @@ BETWEEN_SHARDS = 0
 _SERVING = {RangeState.OWNED, RangeState.FENCED}
 _Pair = tuple[int, int, str]
 _Clearing = dict[_Pair, Decimal]
+_FIRST_EPOCH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,8 @@ class Check:
         report = _Report()
         reached = await self._check_shards(report)
         ranges = await self._check_ownership(report, reached)
-        await self._check_items(report, reached, ranges)
+        await self._check_open_items(report, reached, ranges)
+        await self._check_deliveries(report, reached)
         await self._check_clearing(report, reached)
         return report.result()
 
@@ -106,7 +109,7 @@ class Check:
         report.add("ranges against the directory", _directory_conflicts(known, by_shard))
         return known
 
-    async def _check_items(
+    async def _check_open_items(
         self, report: _Report, reached: Sequence[int], ranges: RangeMap | None
     ) -> None:
         for number in reached:
@@ -118,31 +121,56 @@ class Check:
                 (finding for item in items for finding in _item_faults(number, item, ranges)),
             )
 
+    async def _check_deliveries(self, report: _Report, reached: Sequence[int]) -> None:
+        name = "items against deliveries"
+        missing = sorted(self._shards.keys() - set(reached))
+        if missing:
+            report.not_checked.append(f"{name}: shard {missing[0]} does not answer")
+            return
+        try:
+            compared = await compare_items([self._shards[no].invariants for no in reached])
+        except LedgerError as error:
+            report.not_checked.append(f"{name}: {error.code}")
+            return
+        report.add(
+            f"{name} ({compared.items})",
+            (Finding(BETWEEN_SHARDS, "items and deliveries agree", each)
+             for each in compared.faults),
+        )  # fmt: skip
+        report.not_checked += [f"{name}: {each}" for each in compared.undecided]
+
     async def _check_clearing(self, report: _Report, reached: Sequence[int]) -> None:
-        open_items, clearing = await self._read_clearing(reached)
+        unsettled, clearing = await self._read_clearing(reached)
         for _ in range(CHECK_READINGS):
-            open_before, before = open_items, clearing
-            open_items, clearing = await self._read_clearing(reached)
-            at_rest = {no for no in reached if not open_before[no] and not open_items[no]}
+            unsettled_before, before = unsettled, clearing
+            unsettled, clearing = await self._read_clearing(reached)
+            unsettled_now = unsettled | unsettled_before
             moving = {pair for pair in clearing if clearing[pair] != before.get(pair)}
-            if not moving and len(at_rest) == len(reached):
+            if not moving and not unsettled_now:
                 break
         for low, high in sorted({(min(pair[:2]), max(pair[:2])) for pair in clearing}):
             name = f"clearing of shards {low} and {high}"
             sides = {pair for pair in clearing if {*pair[:2]} == {low, high}}
             if low not in reached or high not in reached:
                 report.not_checked.append(f"{name}: a shard does not answer")
-            elif not {low, high} <= at_rest or sides & moving:
-                report.checked.append(f"{name}: not at rest")
+            elif (low, high) in unsettled_now or sides & moving:
+                report.not_checked.append(f"{name}: money is in transit between them")
             else:
                 report.add(name, _clearing_faults(name, sides, clearing))
 
-    async def _read_clearing(self, reached: Sequence[int]) -> tuple[dict[int, int], _Clearing]:
-        """Open items of each shard, and ``(shard, peer, currency)`` -> balance of clearing."""
+    async def _read_clearing(
+        self, reached: Sequence[int]
+    ) -> tuple[set[tuple[int, int]], _Clearing]:
+        """Pairs with parked items, and ``(shard, peer, currency)`` -> balance of clearing."""
         shards = [self._shards[no] for no in reached]
-        totals = await asyncio.gather(*(each.suspense.open_totals() for each in shards))
-        counts = {
-            no: sum(total.count for total in each) for no, each in zip(reached, totals, strict=True)
+        owned = await asyncio.gather(*(each.ownership.ranges() for each in shards))
+        homes = _lifelong_owners(dict(zip(reached, owned, strict=True)))
+        parked = await asyncio.gather(*(each.invariants.parked_towards(homes) for each in shards))
+        unsettled = {
+            (min(no, other), max(no, other))
+            for no, peers in zip(reached, parked, strict=True)
+            for other in (self._shards if None in peers else peers)
+            if other is not None
         }
         lines = await asyncio.gather(*(each.invariants.clearing() for each in shards))
         clearing = {
@@ -150,7 +178,17 @@ class Check:
             for no, each in zip(reached, lines, strict=True)
             for line in each
         }
-        return counts, clearing
+        return unsettled, clearing
+
+
+def _lifelong_owners(by_shard: Mapping[int, Sequence[OwnedRange]]) -> list[tuple[int, int, int]]:
+    """``(lo, hi, shard)`` of the ranges that never moved: nothing for them arrived elsewhere."""
+    return [
+        (each.lo, each.hi, number)
+        for number, ranges in by_shard.items()
+        for each in ranges
+        if each.state is RangeState.OWNED and each.epoch == _FIRST_EPOCH
+    ]
 
 
 def _clearing_faults(name: str, sides: set[_Pair], clearing: _Clearing) -> list[Finding]:

@@ -53,17 +53,26 @@ PAYROLL_LINE_DIGITS = 7
 PAYROLL_WAIT_S = 300.0
 """After this the report is written although some lines are in transit; it can be renewed."""
 
+PAYROLL_SPOOL_CHUNK_BYTES = 1024**2
+"""Bytes of a payment file copied by one call into a thread; bounds memory."""
+
 CALENDAR_YEARS_AHEAD = 10
 """Closing days that a new bank knows in advance."""
 
 CALENDAR_SEARCH_DAYS = 30
 """No calendar closes a bank longer; a longer search means a broken calendar."""
 
+EOD_DAYS_AHEAD_MAX = 14
+"""Days one advance may skip, as none can be taken back: longer than any series of holidays."""
+
 CHECK_READINGS = 3
-"""Attempts to see clearing at rest while convoys come and go."""
+"""Attempts to see clearing, or an item, at rest while convoys come and go."""
 
 CHECK_ITEMS = 10_000
 """Open items looked at one by one per shard and carrier."""
+
+CHECK_SUSPECTS = 10_000
+"""Items looked at again by one check: more than a second's traffic, and still a few MB."""
 
 CUSTOMER_CHARS_MAX = 64
 """A customer number, like a reference."""

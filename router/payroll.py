@@ -1,14 +1,16 @@
 """Payroll: a payment file in, every line executed once, a status report beside it.
 
-The file is read to its end before anything is executed, and registered at the employer's
-account. Each line has a reference of its own, and every answer to it, refusals included, is
-stored under it; so a run that was interrupted is completed by submitting the file again.
+The file is copied once. The copy is read to its end before anything is executed, and it alone
+is registered at the employer's account, executed and reported: what was checked is what is paid.
+Each line has a reference of its own, and every answer to it, refusals included, is stored under
+it; so a run that was interrupted is completed by submitting the file again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -38,6 +40,7 @@ from router.payroll_lines import (
     unassigned,
 )
 from router.payroll_posting import post_payments
+from router.payroll_spool import spooled
 from router.routing import Routes
 from shard.accounts import AccountStatus
 from shard.commands import MoneyState, Origin
@@ -76,7 +79,10 @@ class PayrollResult:
 
 @dataclass(frozen=True, slots=True)
 class _File:
+    """A checked file; its lines are read from ``spool``, never again from ``path``."""
+
     path: Path
+    spool: Path
     summary: FileSummary
     employer: int
     reference: str
@@ -109,7 +115,31 @@ class Payroll:
         same message id, ``PaymentFileKnown`` for a file already executed and reported, and
         ``Unavailable`` or ``OutcomeUnknown``: then submit the file again.
         """
-        file = await self._read(path)
+        async with self._checked(path) as file:
+            return await self._submit(file, progress, wait_s)
+
+    async def status(self, path: Path) -> PayrollResult:
+        """How a file that was submitted stands now; writes its report anew.
+
+        Raises leaves of ``PaymentFileRefused``, ``NotFound`` for a file that was never
+        submitted, ``ShardUnavailable``.
+        """
+        async with self._checked(path) as file:
+            if await anext(self._records(file), None) is None:
+                raise NotFound("No line of this payment file was executed here.")
+            statuses = await self._report(file)
+            return _result(file, statuses, booked_now=0, was_known=True)
+
+    async def status_of(self, employer: int, message_id: str) -> Mapping[MoneyState, int]:
+        """The executed lines of a file by where their money is, without the file at hand."""
+        counts: dict[MoneyState, int] = {}
+        async for record in self._records_under(employer, file_reference(message_id)):
+            counts[record.money_state] = counts.get(record.money_state, 0) + 1
+        if not counts:
+            raise NotFound("This account has no payment file of that message id.")
+        return counts
+
+    async def _submit(self, file: _File, progress: Progress | None, wait_s: float) -> PayrollResult:
         await self._check_employer(file)
         was_reported = await asyncio.to_thread(
             is_report_of, file.report, file.summary.header.message_id
@@ -124,31 +154,13 @@ class Payroll:
         statuses = await self._report(file)
         return _result(file, statuses, booked_now=booked_now, was_known=was_known)
 
-    async def status(self, path: Path) -> PayrollResult:
-        """How a file that was submitted stands now; writes its report anew.
-
-        Raises leaves of ``PaymentFileRefused``, ``NotFound`` for a file that was never
-        submitted, ``ShardUnavailable``.
-        """
-        file = await self._read(path)
-        if await anext(self._records(file), None) is None:
-            raise NotFound("No line of this payment file was executed here.")
-        statuses = await self._report(file)
-        return _result(file, statuses, booked_now=0, was_known=True)
-
-    async def status_of(self, employer: int, message_id: str) -> Mapping[MoneyState, int]:
-        """The executed lines of a file by where their money is, without the file at hand."""
-        counts: dict[MoneyState, int] = {}
-        async for record in self._records_under(employer, file_reference(message_id)):
-            counts[record.money_state] = counts.get(record.money_state, 0) + 1
-        if not counts:
-            raise NotFound("This account has no payment file of that message id.")
-        return counts
-
-    async def _read(self, path: Path) -> _File:
-        summary = await asyncio.to_thread(check_file, path)
-        employer = self._iban.parse_account(summary.debtor_account)
-        return _File(path, summary, employer, file_reference(summary.header.message_id))
+    @asynccontextmanager
+    async def _checked(self, path: Path) -> AsyncIterator[_File]:
+        async with spooled(path) as spool:
+            summary = await asyncio.to_thread(check_file, spool)
+            employer = self._iban.parse_account(summary.debtor_account)
+            reference = file_reference(summary.header.message_id)
+            yield _File(path, spool, summary, employer, reference)
 
     async def _check_employer(self, file: _File) -> None:
         """A file whose employer cannot pay at all is refused as a whole."""
@@ -183,7 +195,7 @@ class Payroll:
     async def _execute(self, file: _File, progress: Progress | None) -> int:
         """Post every line that may be ours; the number booked by this run."""
         done = booked = 0
-        async for chunk in _chunks(file.path):
+        async for chunk in _chunks(file.spool):
             sorted_lines = [self._sort(file, line) for line in chunk]
             payments = [each for each in sorted_lines if isinstance(each, Payment)]
             answers = await post_payments(self._routes, file.employer, payments)
@@ -234,7 +246,7 @@ class Payroll:
         """The lines' statuses in the order of the file, which is also that of the references."""
         records = self._records(file)
         record = await anext(records, None)
-        async for chunk in _chunks(file.path):
+        async for chunk in _chunks(file.spool):
             for line in chunk:
                 sorted_line = self._sort(file, line)
                 if isinstance(sorted_line, Rejection):

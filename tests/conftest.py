@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.options import PostgresChoice, fresh_seed, postgres_choice
 
 pytest_plugins = ["tests.support.bank"]
 CHOICE = pytest.StashKey[PostgresChoice]()
 SEED = pytest.StashKey[int]()
+
+# Both would fail a test for the time it took, which says more about the machine than about us.
+settings.register_profile("ledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ledger")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

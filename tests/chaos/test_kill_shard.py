@@ -18,12 +18,14 @@ from router.http.app import create_app
 from router.telemetry import Metrics
 from router.wiring import Bank
 from sagas.starts import route_workflow_id
+from tests.sagas.small_bank import eventually
 from tests.support.bank import Figures, at_rest, figures, open_account
 from tests.support.databases import Databases
 from tests.support.transfer_load import Body, ended, final_answer, mixed_load, payment
 
 PATIENCE_S = 60.0
 CROWD = 100
+SEVERAL = 3
 WAITED = {"Prefer": "wait=10"}
 
 
@@ -171,13 +173,21 @@ async def test_a_shard_that_hangs_shares_no_queue_with_the_others(
 async def test_a_shard_killed_under_load_loses_and_doubles_nothing(
     bank: Bank, client: httpx.AsyncClient, third: PostgresServer, rng: random.Random
 ) -> None:
-    """Its server is killed at a random moment: each reference has one answer and one effect,
-    and each accepted transfer comes to its end."""
+    """Its server is killed at a random moment, with batches under way: each reference has one
+    answer and one effect, and each accepted transfer comes to its end."""
     load = await mixed_load(bank, 300, rng)
     running = asyncio.create_task(load.run(client))
     await load.until(rng.randrange(1, 200))
-    async with dead(third):
-        pass
+    async with hung(third):
+        # Several that wait show that no lane is free: each has sent a batch.
+        await eventually(lambda: queued(bank, 3), lambda count: count >= SEVERAL)
+        await third.kill()
+    await third.start()
     await running
     await at_rest(bank)
     await load.assert_each_had_one_effect(client, bank)
+
+
+async def queued(bank: Bank, shard: int) -> int:
+    """How many commands wait for a lane of a shard."""
+    return bank.shards[shard].lanes.queued_commands

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -11,7 +11,7 @@ from router.business_day import BusinessDay
 from router.errors import BusinessDateRefused
 from router.wiring import Bank, migrate_all
 from shard.connections import connect
-from shard.errors import ShardUnavailable
+from shard.errors import Malformed, ShardUnavailable
 from shard.shard import Shard
 from tests.support.bank import findings, open_account, settings_of, transfer
 from tests.support.databases import Databases, databases
@@ -20,6 +20,7 @@ from tests.support.options import PostgresChoice
 FIRST_DAY = date(2026, 12, 23)
 SECOND_DAY = date(2026, 12, 24)
 AFTER_CHRISTMAS = date(2026, 12, 28)
+FURTHEST = date(2027, 1, 6)
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +31,17 @@ async def own_servers(postgres: PostgresChoice) -> AsyncIterator[Databases]:
         yield found
 
 
+async def set_date(servers: Databases, day: date) -> None:
+    """Put all shards on a date, as no advance could."""
+    for dsn in servers.shard_owner_dsns.values():
+        async with await connect(dsn) as connection:
+            await connection.execute("UPDATE ledger.shard_state SET business_date = %s", (day,))
+
+
 @pytest.fixture
 async def bank(own_servers: Databases) -> AsyncIterator[Bank]:
     """The bank on its first day, whatever a test before did; its books are right at the end."""
-    for dsn in own_servers.shard_owner_dsns.values():
-        async with await connect(dsn) as connection:
-            await connection.execute(
-                "UPDATE ledger.shard_state SET business_date = %s", (FIRST_DAY,)
-            )
+    await set_date(own_servers, FIRST_DAY)
     async with Bank(settings_of(own_servers, temporal_address="127.0.0.1:1")) as opened:
         yield opened
         assert await findings(opened.shards) == []
@@ -93,6 +97,40 @@ async def test_a_day_on_which_the_bank_is_closed_is_refused(bank: Bank, closed: 
     """Closing days and weekends are no business days."""
     with pytest.raises(BusinessDateRefused):
         await bank.business_day.advance(closed)
+
+
+async def test_a_day_two_weeks_ahead_is_opened(bank: Bank) -> None:
+    """The bound itself is allowed: no series of holidays is longer."""
+    await bank.business_day.advance(FURTHEST)
+    assert await dates(bank) == {FURTHEST}
+
+
+@pytest.mark.parametrize("wanted", [FURTHEST + timedelta(days=1), date(2062, 12, 24)])
+async def test_a_day_further_ahead_is_refused(bank: Bank, wanted: date) -> None:
+    """A typing error could not be taken back; the refusal names the last day allowed."""
+    with pytest.raises(Malformed) as refused:
+        await bank.business_day.advance(wanted)
+    assert str(FURTHEST) in str(refused.value)
+    assert await dates(bank) == {FIRST_DAY}
+
+
+@pytest.mark.parametrize("wanted", [None, date(2037, 1, 2)])
+async def test_a_day_beyond_the_calendar_is_refused(
+    bank: Bank, own_servers: Databases, wanted: date | None
+) -> None:
+    """Where no closing days are known every weekday would count as open."""
+    await set_date(own_servers, date(2036, 12, 31))
+    with pytest.raises(Malformed) as refused:
+        await bank.business_day.advance(wanted)
+    assert "2036" in str(refused.value)
+    assert await dates(bank) == {date(2036, 12, 31)}
+
+
+async def test_the_last_days_of_the_calendar_are_opened(bank: Bank, own_servers: Databases) -> None:
+    """A year is known to its end, also behind its last closing day."""
+    await set_date(own_servers, date(2036, 12, 30))
+    await bank.business_day.advance()
+    assert await dates(bank) == {date(2036, 12, 31)}
 
 
 async def test_an_advance_that_stopped_half_way_is_completed(bank: Bank) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lxml import etree
@@ -24,6 +25,7 @@ from shard.accounts import AccountStatus
 from shard.commands import Answer, Command, MoneyState
 from shard.errors import NotFound, OutcomeUnknown, Refused
 from shard.outcomes import Outcome
+from shard.payment_files import Registration
 from tests.support.bank import account_no, at_rest, open_account
 from tests.support.databases import SHARDS
 
@@ -182,6 +184,27 @@ async def test_another_file_under_the_same_message_id_is_refused(payday: Payday)
     payday.path.write_text(text.replace("Employee", "Employed"))
     with pytest.raises(ReferenceReused):
         await payday.submit()
+
+
+async def test_what_is_paid_is_what_was_checked(
+    payday: Payday, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file rewritten after its registration pays, and reports, what was registered."""
+    files = payday.bank.shards[1].payment_files
+    register = files.register
+
+    async def register_and_rewrite(*args: Any, **kwargs: Any) -> Registration:
+        registration = await register(*args, **kwargs)
+        payday.path.write_text(payday.path.read_text().replace("100.00", "150.00"))
+        return registration
+
+    monkeypatch.setattr(files, "register", register_and_rewrite)
+    result = await payday.submit()
+    assert "150.00" in payday.path.read_text()
+    assert await payday.ledgers() == [SALARY] * 6
+    assert set(etree.parse(result.report).xpath("//*[local-name()='InstdAmt']/text()")) == {
+        "100.00"
+    }
 
 
 class Stopped(Exception):

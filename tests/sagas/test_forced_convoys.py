@@ -21,7 +21,7 @@ from shard.commands import MoneyState
 from shard.outcomes import Outcome
 from shard.shard import Shard
 from shard.suspense import Carrier, Redirection, Settlement, SuspenseItem
-from tests.sagas.small_bank import SmallBank
+from tests.sagas.small_bank import SmallBank, eventually
 from tests.support.bank import Figures, figures, open_account, transfer
 from tests.support.databases import Databases
 from tests.support.gates import FailingOnce, Gate
@@ -202,12 +202,17 @@ async def test_settlements_that_name_the_same_items_in_opposite_order_do_not_dea
     for each in (parked, other):
         await deliver(small_bank, each)
     suspense = small_bank.shards[1].suspense
-    named = [parked.settlement(), other.settlement()]
-    async with holder(servers.shard_owner_dsns[1]) as held:
-        await lock(held, parked, other)
-        both = [held.start(suspense.settle(each)) for each in (named, named[::-1])]
-        await held.until_blocks(*both)
-        await held.commit()
+    named, dsn = [parked.settlement(), other.settlement()], servers.shard_owner_dsns[1]
+    async with holder(dsn) as first, holder(dsn) as second:
+        await lock(first, parked)
+        await lock(second, other)
+        both = [second.start(suspense.settle(each)) for each in (named, named[::-1])]
+        assert 2 == await eventually(lambda: waiting_for(first, second), lambda count: count == 2)
+        # Whoever took the first item now waits for the second one. The other one, had it taken
+        # the second item, would then wait for the first.
+        await first.commit()
+        await second.until_blocks(*both)
+        await second.commit()
         assert [0, 2] == sorted(await asyncio.gather(*both))
     await parked.assert_ended_once()
     await other.assert_ended_once()
@@ -238,3 +243,8 @@ async def lock(held: Holder, *parked: Parked) -> None:
         await held.execute(
             f"SELECT FROM ledger.{table} WHERE {column} = ANY (%s) FOR UPDATE", (debtors,)
         )
+
+
+async def waiting_for(*held: Holder) -> int:
+    """How many backends wait for any of these transactions."""
+    return len({pid for each in held for pid in await each.blocked()})
