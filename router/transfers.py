@@ -85,7 +85,8 @@ class Transfers:
         fingerprint = _checked(request)
         answer = await self._post(request, fingerprint, budget_s)
         if answer.outcome is not Outcome.POSTED:
-            raise refusal(answer.outcome, is_replay=answer.is_replay)
+            is_stored = answer.outcome is not Outcome.REFERENCE_REUSED
+            raise refusal(answer.outcome, is_replay=answer.is_replay and is_stored)
         if answer.is_replay:
             return Submitted(await self._known(request), is_replay=True)
         return Submitted(_fresh_record(request, fingerprint, answer), is_replay=False)

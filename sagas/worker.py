@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.runtime import Runtime
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import GrpcCompression, RPCError
 from temporalio.worker import Worker
 
@@ -50,13 +58,26 @@ async def connect(
             return await Client.connect(
                 address,
                 namespace=namespace,
-                runtime=runtime,
+                runtime=runtime or _runtime(),
                 grpc_compression=GrpcCompression.NONE,
             )
         except (RPCError, RuntimeError) as error:
             log.warning("temporal_does_not_answer", address=address, error=str(error))
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, WORKER_PAUSE_MAX_S)
+
+
+@functools.cache
+def _runtime() -> Runtime:
+    """The SDK's core, whose messages go where ours go.
+
+    Left alone it writes them to stdout, into the midst of what a command answers there.
+    """
+    forwarding = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
+    levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(
+        telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels, forwarding=forwarding))
+    )
 
 
 def build_worker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import LiteralString, TypeAlias, TypeVar
@@ -21,6 +22,7 @@ from shard.errors import (
     ShardUnavailable,
 )
 from shard.limits import (
+    ANSWER_LIMIT_S,
     CONNECT_TIMEOUT_S,
     LOCK_TIMEOUT_S,
     READ_POOL_CONNECTIONS,
@@ -109,6 +111,8 @@ class Readers:
             check=AsyncConnectionPool.check_connection,
         )
 
+        self._left_alone: set[asyncio.Future[list[TupleRow]]] = set()
+
     async def open(self) -> None:
         """Start the pool; connections are made when they are asked for."""
         await self._pool.open()
@@ -128,34 +132,62 @@ class Readers:
         query: LiteralString,
         parameters: Sequence[object] | Mapping[str, object] = (),
     ) -> list[TupleRow]:
-        """The rows of a query."""
-        async with self.connection() as connection:
-            return await (await connection.execute(query, parameters)).fetchall()
+        """The rows of a query that reads; raises ``ShardUnavailable``."""
+        try:
+            return await self._patiently(query, parameters)
+        except OutcomeUnknown as error:
+            raise ShardUnavailable from error
+
+    async def value(
+        self, kind: type[_Row], query: LiteralString, parameters: Sequence[object] = ()
+    ) -> _Row:
+        """The one value, of type ``kind``, of a query that reads and always has a row."""
+        return _only(kind, await self.rows(query, parameters))
 
     async def write(
         self, kind: type[_Row], query: LiteralString, parameters: Sequence[object] = ()
     ) -> _Row:
         """The one value of a query that changes something.
 
-        Raises ``ShardUnavailable`` when nothing was sent, ``OutcomeUnknown`` when the connection
-        was lost afterwards: it may have happened, and repeating it is safe.
+        Raises ``ShardUnavailable`` when nothing was sent, ``OutcomeUnknown`` when no answer came
+        afterwards: it may have happened, and repeating it is safe.
         """
+        return _only(kind, await self._patiently(query, parameters))
+
+    async def _patiently(
+        self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+    ) -> list[TupleRow]:
+        """Execute a query, but do not hang with a server that hangs.
+
+        Such a server cannot even be told to stop: the query is left to its own end, and with it
+        its connection, which goes back to the pool then.
+        """
+        work = asyncio.ensure_future(self._execute(query, parameters))
+        await asyncio.wait({work}, timeout=ANSWER_LIMIT_S)
+        if work.done():
+            return work.result()
+        self._left_alone.add(work)
+        work.add_done_callback(self._ended)
+        raise OutcomeUnknown
+
+    async def _execute(
+        self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+    ) -> list[TupleRow]:
         async with self.connection() as connection:
             try:
-                row = await (await connection.execute(query, parameters)).fetchone()
+                return await (await connection.execute(query, parameters)).fetchall()
             except psycopg.OperationalError as error:
                 if connection.broken or connection.closed:
                     raise OutcomeUnknown from error
                 raise
-        if row is None or not isinstance(row[0], kind):
-            raise LedgerError(f"A query that always gives a {kind.__name__} did not.")
-        return row[0]
 
-    async def value(
-        self, kind: type[_Row], query: LiteralString, parameters: Sequence[object] = ()
-    ) -> _Row:
-        """The one value, of type ``kind``, of a query that reads and always has a row."""
-        try:
-            return await self.write(kind, query, parameters)
-        except OutcomeUnknown as error:
-            raise ShardUnavailable from error
+    def _ended(self, work: asyncio.Future[list[TupleRow]]) -> None:
+        self._left_alone.discard(work)
+        if not work.cancelled():
+            work.exception()
+
+
+def _only(kind: type[_Row], rows: Sequence[TupleRow]) -> _Row:
+    if not rows or not isinstance(rows[0][0], kind):
+        raise LedgerError(f"A query that always gives a {kind.__name__} did not.")
+    return rows[0][0]

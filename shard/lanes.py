@@ -46,6 +46,7 @@ from shard.outcomes import Outcome
 from shard.posting import post_batch
 
 _log = structlog.get_logger(__name__)
+_TOO_LATE = "The request's time was up before it was started."
 
 
 class Boarding(Protocol):
@@ -139,7 +140,15 @@ class Lanes:
         """
         if len(self._queue) >= LANE_QUEUE_COMMANDS:
             raise Overloaded
-        return await self._enqueue(command, deadline).answer
+        waiting = self._enqueue(command, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await waiting.answer
+        except TimeoutError:
+            # A shard that hangs, not even refusing: whoever asks must not hang with it.
+            if waiting in self._queue:
+                raise Overloaded(_TOO_LATE) from None
+            raise OutcomeUnknown from None
 
     async def post_many(self, commands: Sequence[Command]) -> list[Answer]:
         """Book many commands and answer each in its order; waits for room in the queue.
@@ -180,7 +189,7 @@ class Lanes:
             while self._queue and len(batch) < LANE_BATCH_COMMANDS:
                 waiting = self._queue.popleft()
                 if waiting.deadline is not None and waiting.deadline < now:
-                    waiting.fail(Overloaded("The request's time was up before it was started."))
+                    waiting.fail(Overloaded(_TOO_LATE))
                 elif not waiting.answer.done():
                     batch.append(waiting)
             self._room.set()

@@ -29,6 +29,9 @@ CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_S = 4.0
 """Below a request's budget: whoever waits for a lock must hear so before the caller is gone."""
 
+ANSWER_LIMIT_S = 5.0
+"""A server that accepts a short query and does not answer it within this hangs."""
+
 READ_POOL_CONNECTIONS = 4
 """Reads are short; more connections would only queue inside PostgreSQL."""
 

@@ -74,21 +74,20 @@ class Statements:
         account = await self._readers.rows(QUERIES["account"], (account_no,))
         if not account:
             raise await self._ownership.explain_absence(account_no, "account")
-        async with self._readers.connection() as connection:
-            found = await connection.execute(
-                QUERIES["entries"],
-                {
-                    "account_no": account_no,
-                    "from_date": from_date or _BEGINNING,
-                    "to_date": to_date or _END,
-                    "after_date": after_date,
-                    "after_time": after_time,
-                    "after_bucket": after_bucket,
-                    "after_seq": after_seq,
-                    "row_limit": limit + 1,
-                },
-            )
-            lines = [EntryLine(*row) for row in await found.fetchall()]
+        found = await self._readers.rows(
+            QUERIES["entries"],
+            {
+                "account_no": account_no,
+                "from_date": from_date or _BEGINNING,
+                "to_date": to_date or _END,
+                "after_date": after_date,
+                "after_time": after_time,
+                "after_bucket": after_bucket,
+                "after_seq": after_seq,
+                "row_limit": limit + 1,
+            },
+        )
+        lines = [EntryLine(*row) for row in found]
         is_last = len(lines) <= limit
         lines = lines[:limit]
         return EntryPage(lines, None if is_last else _cursor(lines[-1]), str(account[0][1]))

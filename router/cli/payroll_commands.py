@@ -89,4 +89,6 @@ def _show(console: Console, result: PayrollResult) -> None:
         table.add_row(status, f"{count:,}", _MEANINGS[status])
     console.print(f"File {result.message_id} of account {result.employer}: {result.lines:,} lines")
     console.print(table)
+    if result.was_known and not result.booked_now:
+        console.print("This file was submitted before; nothing was paid again.")
     console.print(f"Report: {result.report}")

@@ -32,7 +32,9 @@ class CommandProcess:
 
     async def start(self, *arguments: str, control_points: str = "") -> None:
         """Start one command; ``control_points`` as ``sagas.control_points`` reads them."""
-        changes = {"control_points": control_points}
+        settings = self._settings.model_copy(update={"control_points": control_points})
+        # What a killed process leaves behind goes where the test's own files go.
+        environment = {**environment_of(settings), "TMPDIR": str(self._log_file.parent)}
         with self._log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -42,7 +44,7 @@ class CommandProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment_of(self._settings.model_copy(update=changes)),
+                env=environment,
             )
 
     async def ended(self) -> int:

@@ -35,6 +35,8 @@ async def write_file(path: Path, cast: Cast, day: date, ibans: Iban, steps: Step
             ibans=ibans,
             on_progress=step.at,
         )
+    # It names people and their salaries.
+    await asyncio.to_thread(path.chmod, 0o600)
 
 
 async def submit(
@@ -68,7 +70,11 @@ async def submit(
         await process.stop((signal.SIGTERM,))
     if code != ExitCode.DONE:
         raise LedgerError("The payroll failed. " + " ".join(messages))
-    document: Mapping[str, object] = json.loads(answer)
+    try:
+        document: Mapping[str, object] = json.loads(answer)
+    except ValueError:
+        seen = answer[:200].decode(errors="replace")
+        raise LedgerError(f"The payroll answered no JSON but {seen!r}.") from None
     return document
 
 

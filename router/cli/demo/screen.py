@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -109,22 +112,35 @@ def _show_claims(console: Console, result: DemoResult) -> None:
 
 
 def _show_where_next(console: Console, result: DemoResult) -> None:
-    addresses = result.addresses
-    table = Table(title="Where to look next", title_justify="left", title_style="bold", box=None,
-                  show_header=False, pad_edge=False)  # fmt: skip
-    table.add_row("Report file", str(result.payroll["report"]))
+    """Lines that a reader can copy into the shell he started the demonstration from."""
+    addresses, employer = result.addresses, result.payroll["employer"]
+    bank = f"--folder {addresses.folder}"
+    lines = [("Report file", str(result.payroll["report"]))]
     if result.is_kept:
-        table.add_row("API docs", addresses.api_docs)
-        table.add_row("Temporal UI", addresses.temporal_ui)
+        lines += [("API docs", addresses.api_docs), ("Temporal UI", addresses.temporal_ui)]
     else:
-        table.add_row("Start it again", f"ledger up --folder {addresses.folder}")
-    employer = result.payroll["employer"]
-    table.add_row("Try", f"ledger accounts show {employer} --folder {addresses.folder}")
-    table.add_row("", f"ledger accounts statement {employer} --folder {addresses.folder}")
-    table.add_row("", f"ledger check --folder {addresses.folder}")
-    if result.is_kept:
-        table.add_row("Stop it", f"ledger down --folder {addresses.folder}")
-    console.print(table)
+        lines += [("Start it again", f"{program()} up {bank}")]
+    lines += [
+        ("Look", f"{program()} accounts show {employer} {bank}"),
+        ("", f"{program()} accounts statement {employer} {bank}"),
+        ("", f"{program()} check {bank}"),
+        ("Stop it" if result.is_kept else "", f"{program()} down {bank}"),
+    ]
+    console.print("[bold]Where to look next[/]")
+    for name, line in lines:
+        console.print(f"{name:15}", line, soft_wrap=True, markup=False, highlight=False)
+    console.print("The next demonstration deletes this folder.", style="dim")
+
+
+def program() -> str:
+    """What to type to run this program again from here."""
+    started = Path(sys.argv[0])
+    if shutil.which("ledger") or started.name != "ledger":
+        return "ledger"
+    try:
+        return str(started.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(started.absolute())
 
 
 def _money(amount: Decimal, currency: str) -> str:
