@@ -53,9 +53,11 @@ def down(ctx: typer.Context, folder: StackFolder = None, as_json: AsJson = False
 
     async def work(terminal: Terminal) -> None:
         bank = _bank(folder, None)
+        is_bank = bool(await bank.services())
         await bank.down(terminal.steps)
         document = {"folder": str(bank.folder), "running": False}
-        terminal.answer(document, lambda console: console.print(f"Stopped: {bank.folder}"))
+        told = "Stopped" if is_bank else "There is no bank to stop in"
+        terminal.answer(document, lambda console: console.print(f"{told}: {bank.folder}"))
 
     run(ctx, work, as_json=as_json)
 
