@@ -23,6 +23,9 @@ ROUTE_REFRESH_LIMIT_S = 2.0
 REQUEST_BUDGET_S = 5.0
 """How long a request waits for a moving range; moves pause writers for well below a second."""
 
+LAST_TRY_S = 1.0
+"""What the last try of a request gets at least: it ends by an answer, not by the clock."""
+
 MOVING_PAUSE_FIRST_S = 0.02
 """First pause while a range moves; it doubles, so that a short move costs little."""
 

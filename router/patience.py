@@ -19,6 +19,10 @@ class Patience:
         self._pause_s = first_s
         self._longest_s = longest_s
 
+    def deadline_for(self, try_s: float) -> float:
+        """The deadline of the next try, which gets ``try_s`` at least."""
+        return max(self.deadline, self._loop.time() + try_s)
+
     async def pause(self) -> bool:
         """Wait a while; False at once if the budget is used up."""
         left_s = self.deadline - self._loop.time()

@@ -14,6 +14,7 @@ from typing import Final
 
 from router.errors import AccountUnassigned, RoutesUnknown, refusal
 from router.limits import (
+    LAST_TRY_S,
     MOVING_PAUSE_FIRST_S,
     MOVING_PAUSE_MAX_S,
     REQUEST_BUDGET_S,
@@ -116,7 +117,9 @@ class Transfers:
         patience = Patience(budget_s, first_s=MOVING_PAUSE_FIRST_S, longest_s=MOVING_PAUSE_MAX_S)
         while True:
             source, command = await self._routed(request, fingerprint)
-            answer = await routes.shards[source].lanes.post(command, patience.deadline)
+            answer = await routes.shards[source].lanes.post(
+                command, patience.deadline_for(LAST_TRY_S)
+            )
             if not MEANINGS[answer.outcome].is_retryable:
                 return answer
             if answer.outcome is Outcome.NOT_OWNER:

@@ -10,8 +10,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_changed integer;
 BEGIN
-    PERFORM FROM ledger.suspense_item AS i WHERE i.item_id = ANY (p_item)
-    ORDER BY i.item_id FOR NO KEY UPDATE;
+    -- The same locks as a settlement's: whoever of the two comes first is done first.
+    PERFORM ledger.lock_items(p_item);
     UPDATE ledger.suspense_item AS i
     SET attempt = i.attempt + 1, target = w.target, last_refusal = w.cause
     FROM unnest(p_item, p_attempt, p_target, p_cause) AS w (item_id, attempt, target, cause)
