@@ -90,18 +90,21 @@ def processes_of(folder: Path) -> list[str]:
     """The command lines of all processes that work in a folder, or name it."""
     place = str(folder.resolve())
 
-    def is_inside(process: psutil.Process) -> bool:
-        return process.cwd().startswith(place) or any(place in each for each in process.cmdline())
+    def line_of(process: psutil.Process) -> str:
+        line = process.cmdline()
+        is_inside = process.cwd().startswith(place) or any(place in each for each in line)
+        return " ".join(line) if is_inside else ""
 
-    return [" ".join(process.cmdline()) for process in _living(is_inside)]
+    return [line for line in _told_by_living(line_of) if line]
 
 
-def _living(accept: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
-    found = []
+def _told_by_living(tell: Callable[[psutil.Process], str]) -> list[str]:
+    """What is told of each process but this one; those that end meanwhile are passed over."""
+    told = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and accept(process):
-                found.append(process)
+            if process.pid != os.getpid():
+                told.append(tell(process))
         except psutil.Error:
             continue
-    return found
+    return told
