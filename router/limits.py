@@ -20,6 +20,9 @@ ROUTE_REFRESH_PAUSE_S = 0.2
 ROUTE_REFRESH_LIMIT_S = 2.0
 """How long a refresh waits for the directory, and then for the shards: requests wait with it."""
 
+GC_YOUNG_OBJECTS = 20_000
+"""Objects made before Python looks for cycles among them: some hundred requests' worth."""
+
 REQUEST_BUDGET_S = 5.0
 """How long a request waits for a moving range; moves pause writers for well below a second."""
 

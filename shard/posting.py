@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date, datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 from psycopg import DataError
-from psycopg.types.json import Jsonb
 
+from shard.array_literals import of_bytes, of_dates, of_ids, of_numbers, of_texts, of_words
 from shard.commands import Answer, Command, MoneyState
 from shard.connections import Connection
 from shard.named_queries import QUERIES
@@ -38,47 +37,37 @@ async def post_batch(
     return [_answer(convoy, *row) for row in await cursor.fetchall()]
 
 
-def _command_arrays(commands: Sequence[Command]) -> tuple[list[Any], ...]:
+def _command_arrays(commands: Sequence[Command]) -> tuple[str, ...]:
     return (
-        [c.home for c in commands],
-        [c.origin.value for c in commands],
-        [c.reference for c in commands],
-        [c.kind.value for c in commands],
-        [c.transfer_id for c in commands],
-        [c.request_hash for c in commands],
-        [c.currency for c in commands],
-        [c.amount for c in commands],
-        [c.creditor for c in commands],
-        [c.not_before for c in commands],
-        [c.value_date for c in commands],
-        [Jsonb(dict(c.details)) if c.details else None for c in commands],
-        [c.narrative for c in commands],
+        of_numbers(c.home for c in commands),
+        of_words(c.origin.value for c in commands),
+        of_texts(c.reference for c in commands),
+        of_words(c.kind.value for c in commands),
+        of_ids(c.transfer_id for c in commands),
+        of_bytes(c.request_hash for c in commands),
+        of_texts(c.currency for c in commands),
+        of_numbers(c.amount for c in commands),
+        of_numbers(c.creditor for c in commands),
+        of_dates(c.not_before for c in commands),
+        of_dates(c.value_date for c in commands),
+        of_texts(json.dumps(dict(c.details)) if c.details else None for c in commands),
+        of_texts(c.narrative for c in commands),
     )
 
 
-def _leg_arrays(commands: Sequence[Command]) -> tuple[list[Any], ...]:
-    leg_command: list[int] = []
-    account: list[int] = []
-    leg_amount: list[Decimal] = []
-    counterparty: list[int | None] = []
-    item_command: list[int] = []
-    item_id: list[UUID] = []
-    target: list[int] = []
-    item_amount: list[Decimal] = []
-    for number, command in enumerate(commands, start=1):
-        for leg in command.legs:
-            leg_command.append(number)
-            account.append(leg.account_no)
-            leg_amount.append(leg.amount)
-            counterparty.append(leg.counterparty)
-        for parked in command.parked:
-            item_command.append(number)
-            item_id.append(parked.item_id)
-            target.append(parked.target)
-            item_amount.append(parked.amount)
+def _leg_arrays(commands: Sequence[Command]) -> tuple[str, ...]:
+    legs = [(n, leg) for n, command in enumerate(commands, start=1) for leg in command.legs]
+    items = [(n, item) for n, command in enumerate(commands, start=1) for item in command.parked]
     return (
-        leg_command, account, leg_amount, counterparty, item_command, item_id, target, item_amount
-    )  # fmt: skip
+        of_numbers(n for n, _ in legs),
+        of_numbers(leg.account_no for _, leg in legs),
+        of_numbers(leg.amount for _, leg in legs),
+        of_numbers(leg.counterparty for _, leg in legs),
+        of_numbers(n for n, _ in items),
+        of_ids(item.item_id for _, item in items),
+        of_numbers(item.target for _, item in items),
+        of_numbers(item.amount for _, item in items),
+    )
 
 
 def _answer(

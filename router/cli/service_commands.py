@@ -60,11 +60,13 @@ def worker(ctx: typer.Context, folder: Folder = None, as_json: AsJson = False) -
     """Run the sagas' worker alone, until a signal comes: for more power than the API's own."""
 
     async def work(terminal: Terminal) -> None:
+        from router import process_memory
         from router.cli.bank_settings import bank_settings
         from router.wiring import Bank
 
         settings = bank_settings(folder).model_copy(update={"run_worker": True})
         async with Bank(settings):
+            process_memory.settle()
             terminal.note(f"The worker runs, with Temporal at {settings.temporal_address}.")
             try:
                 await asyncio.Event().wait()

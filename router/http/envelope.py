@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from http import HTTPStatus
-from secrets import token_hex
+from random import getrandbits
 
 import structlog
 from prometheus_client import Histogram
@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _NO_TRACE = b"0" * 32
-_TRACE_ID_BYTES = 16
+_TRACE_ID_BITS = 128
 _METHODS = frozenset({"GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"})
 _UNMATCHED = "unmatched"
 _CLIENT_LEFT = 499
@@ -83,7 +83,7 @@ def _trace_id_of(scope: Scope) -> str:
             found = _TRACEPARENT.fullmatch(value)
             if found is not None and found[1] != _NO_TRACE and not value.startswith(b"ff"):
                 return found[1].decode()
-    return token_hex(_TRACE_ID_BYTES)
+    return f"{getrandbits(_TRACE_ID_BITS):032x}"
 
 
 def _route_of(scope: Scope) -> str:

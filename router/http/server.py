@@ -17,7 +17,9 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from router import process_memory
 from router.http.app import create_app
+from router.http.one_write import OneWriteProtocol
 from router.limits import (
     BACKLOG_CONNECTIONS,
     KEEP_ALIVE_S,
@@ -55,9 +57,11 @@ async def serve(settings: Settings, *, on_start: Callable[[str], None] | None = 
         async with Bank(settings, observer=metrics) as bank:
             url = url_of(listener)
             _log.info("serving", url=url)
+            server = make_server(create_app(bank, metrics))
+            process_memory.settle()
             if on_start is not None:
                 on_start(url)
-            await make_server(create_app(bank, metrics)).serve(sockets=[listener])
+            await server.serve(sockets=[listener])
 
 
 def url_of(listener: socket.socket) -> str:
@@ -90,7 +94,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     """A server for ``app`` that is given its listening socket when it starts."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
