@@ -1,4 +1,4 @@
-"""Accounts: opening (one or 20,000), looking, freezing, closing; wherever the account lives.
+"""Accounts: opening (one or 20,000), looking, changing, closing; wherever the account lives.
 
 Opening is two steps, each of which may be repeated: the directory gives the number for (customer,
 reference), then the shard that owns the number opens it. A crash in between leaves a number
@@ -8,10 +8,12 @@ that only the same request can use.
 from __future__ import annotations
 
 import asyncio
+import json
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 
@@ -19,6 +21,9 @@ from router.directory import Directory
 from router.errors import AccountNoTaken, refusal
 from router.limits import (
     CUSTOMER_CHARS_MAX,
+    METADATA_KEY_CHARS_MAX,
+    METADATA_KEYS_MAX,
+    METADATA_VALUE_CHARS_MAX,
     MOVING_PAUSE_FIRST_S,
     MOVING_PAUSE_MAX_S,
     OPENING_CHUNK_ACCOUNTS,
@@ -27,8 +32,8 @@ from router.limits import (
 from router.patience import Patience
 from router.reservations import Wish
 from router.routing import Routes
-from router.transfers import out_of_patience
-from shard.accounts import Account, AccountKind, AccountStatus, NewAccount
+from router.submission import out_of_patience
+from shard.accounts import Account, AccountChange, AccountKind, AccountStatus, NewAccount
 from shard.balances import Balance
 from shard.errors import Malformed, NotOwner
 from shard.money import currency_of, format_amount, parse_signed_limit
@@ -49,8 +54,10 @@ class Opening:
     """An account that a customer asks for, under the customer's own ``reference``.
 
     ``overdraft_limit`` is in ``currency``; None is no floor at all, which only the bank's own
-    accounts may have. ``account_no`` None takes the next number of the customer's home range;
-    only accounts that are not of kind ``customer`` may name a number on another range.
+    accounts may have. ``minimum_balance`` must remain at all times; it excludes an overdraft.
+    ``metadata`` is the channel's own, and means nothing here. ``account_no`` None takes the
+    next number of the customer's home range; only accounts that are not of kind ``customer``
+    may name a number on another range.
     """
 
     customer: str
@@ -61,10 +68,12 @@ class Opening:
     overdraft_limit: Decimal | None = Decimal(0)
     account_no: int | None = None
     product: str | None = None
+    minimum_balance: Decimal = Decimal(0)
+    metadata: Mapping[str, str] | None = None
 
     def fingerprint(self) -> bytes:
         """The hash that tells a repetition from another request under the same reference."""
-        limit = self.overdraft_limit
+        limit, minimum = self.overdraft_limit, self.minimum_balance
         return request_hash(
             _FORM,
             {
@@ -75,6 +84,8 @@ class Opening:
                 "overdraft_limit": None if limit is None else format_amount(limit, self.currency),
                 "account": None if self.account_no is None else str(self.account_no),
                 "product": self.product,
+                "minimum_balance": format_amount(minimum, self.currency) if minimum else None,
+                "metadata": json.dumps(self.metadata, sort_keys=True) if self.metadata else None,
             },
         )
 
@@ -100,7 +111,7 @@ class Accounts:
         Raises ``Malformed``, a ``Refused`` of ``router.errors``, ``DirectoryUnavailable``,
         ``ShardUnavailable`` or ``RangeMoving``; repeating it is always safe.
         """
-        _check(opening)
+        check_opening(opening)
         reservation = await self._directory.reserve_account_no(_wish(opening))
         await self._open_reserved({reservation.account_no: opening}, actor)
         account = await self.get(reservation.account_no)
@@ -114,7 +125,7 @@ class Accounts:
         After an error some are open and some are not; the same call completes it.
         """
         for opening in openings:
-            _check(opening)
+            check_opening(opening)
         reservations = await self._directory.reserve_account_nos([_wish(o) for o in openings])
         numbers = [reservation.account_no for reservation in reservations]
         wanted = dict(zip(numbers, openings, strict=True))
@@ -140,9 +151,12 @@ class Accounts:
         """What an account is; raises ``NotFound``, ``ShardUnavailable``."""
         return await self._routes.follow(account_no, lambda s: s.accounts.get(account_no))
 
-    async def balance(self, account_no: int) -> Balance:
-        """An account's money now; raises ``NotFound``, ``ShardUnavailable``."""
-        return await self._routes.follow(account_no, lambda s: s.balances.get(account_no))
+    async def balance(self, account_no: int, *, as_of: datetime | date | None = None) -> Balance:
+        """An account's money now, at a past instant, or at the end of a business date.
+
+        Raises ``NotFound``, ``Malformed`` for the future, ``ShardUnavailable``.
+        """
+        return await self._routes.follow(account_no, lambda s: s.balances.get(account_no, as_of))
 
     async def entries(
         self,
@@ -164,14 +178,24 @@ class Accounts:
     async def change_status(
         self, account_no: int, status: AccountStatus, *, actor: str, reason: str
     ) -> Account:
-        """Freeze, reopen or close an account.
+        """Freeze, reopen or close an account; see ``change``."""
+        return await self.change(
+            account_no, AccountChange(status=status), actor=actor, reason=reason
+        )
 
-        Raises ``Refused`` (balance not zero, holds open, money in transit, closed), ``NotFound``,
-        ``ShardUnavailable`` or ``RangeMoving``.
+    async def change(
+        self, account_no: int, change: AccountChange, *, actor: str, reason: str
+    ) -> Account:
+        """Change an account's status, limits or metadata, all of it or nothing.
+
+        Raises ``Refused`` (balance not zero, holds open, money in transit, closed, a floor above
+        what is available), ``Malformed``, ``NotFound``, ``ShardUnavailable`` or ``RangeMoving``.
         """
+        if change.metadata is not None:
+            _check_metadata(change.metadata)
         return await self._routes.follow(
             account_no,
-            lambda s: s.accounts.change_status(account_no, status, actor=actor, reason=reason),
+            lambda s: s.accounts.change(account_no, change, actor=actor, reason=reason),
         )
 
     async def _open_reserved(self, wanted: Mapping[int, Opening], actor: str) -> None:
@@ -215,8 +239,8 @@ class Accounts:
                 return
 
 
-def _check(opening: Opening) -> None:
-    """Refuse what makes no sense before a number is taken."""
+def check_opening(opening: Opening) -> None:
+    """Raise ``Malformed`` for what makes no sense, before a number is taken."""
     parse_reference(opening.reference)
     if not 1 <= len(opening.customer) <= CUSTOMER_CHARS_MAX or not opening.customer.isprintable():
         message = f"A customer number has 1 to {CUSTOMER_CHARS_MAX} printable characters."
@@ -231,6 +255,26 @@ def _check(opening: Opening) -> None:
         message = "A customer's account has an overdraft limit; it may be zero."
         raise Malformed(message, pointer="/overdraft_limit")
     currency_of(opening.currency)
+    parse_signed_limit(str(opening.minimum_balance), opening.currency)
+    if opening.minimum_balance and limit != 0:
+        message = "An account with a minimum balance has an overdraft limit of zero."
+        raise Malformed(message, pointer="/minimum_balance")
+    _check_metadata(opening.metadata or {})
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> None:
+    texts = [*metadata, *metadata.values()]
+    if (
+        len(metadata) > METADATA_KEYS_MAX
+        or any(not 1 <= len(key) <= METADATA_KEY_CHARS_MAX for key in metadata)
+        or any(len(value) > METADATA_VALUE_CHARS_MAX for value in metadata.values())
+        or any(unicodedata.category(each) == "Cc" for text in texts for each in text)
+    ):
+        message = (
+            f"Metadata has {METADATA_KEYS_MAX} keys at most, of {METADATA_KEY_CHARS_MAX} "
+            f"characters, with values of {METADATA_VALUE_CHARS_MAX}."
+        )
+        raise Malformed(message, pointer="/metadata")
 
 
 def _wish(opening: Opening) -> Wish:
@@ -253,6 +297,8 @@ def _new_account(account_no: int, opening: Opening) -> NewAccount:
         name=opening.name,
         request_hash=opening.fingerprint(),
         product=opening.product,
+        minimum_balance=opening.minimum_balance,
+        metadata=opening.metadata or None,
     )
 
 

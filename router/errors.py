@@ -4,10 +4,12 @@
     |- RefusalReplayed        the same request was refused before
     |- AccountNoTaken         |- AccountOutsideRanges   |- AccountOffHome
     |- ReferenceReused        |- PaymentFileKnown       |- BusinessDateRefused
+    |- NotOneShard
     NotFound
     |- AccountUnassigned      no range holds the number
     Unavailable
     |- DirectoryUnavailable   |- RangeFull              |- RoutesUnknown
+    |- InTransit              a part cannot be taken back while the whole is on its way
     Misconfigured
     |- SettingsInvalid
 
@@ -71,6 +73,23 @@ class BusinessDateRefused(_NamedRefusal):
     """The business date moves forward only, to a day on which the bank is open."""
 
     code = "BUSINESS_DATE_REFUSED"
+
+
+class NotOneShard(_NamedRefusal):
+    """Lines that are to be booked as one unit must all belong to one shard."""
+
+    code = "NOT_ONE_SHARD"
+
+    def __init__(self, place: int = 0) -> None:
+        super().__init__()
+        self.place = place
+        """Of the request that belongs to another shard than the first one; counted from 0."""
+
+
+class InTransit(Unavailable):
+    """The money is still on its way; take the whole back, or a part once it has arrived."""
+
+    code = "IN_TRANSIT"
 
 
 class AccountUnassigned(NotFound):

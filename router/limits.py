@@ -11,6 +11,15 @@ PLACEMENT_POINTS_PER_RANGE = 500
 RESERVATION_CHUNK_ACCOUNTS = 5_000
 """Numbers reserved in one transaction: a few statements, and the range counters free soon."""
 
+OPENING_FILE_CHUNK_LINES = 5_000
+"""Accounts of a file opened before the next are read: some MB, and one chunk of reservations."""
+
+OPENING_FILE_BYTES_MAX = 1024**3
+"""A million openings take 0.1 to 0.5 kB each; what is larger is not a list of accounts."""
+
+OPENING_FILE_LINE_CHARS_MAX = 10_000
+"""A line of such a file has seven short fields; a longer one is another kind of file."""
+
 OPENING_CHUNK_ACCOUNTS = 500
 """Accounts opened in one statement of a shard, like a batch of postings."""
 
@@ -40,6 +49,9 @@ WAIT_PAUSE_FIRST_S = 0.005
 
 WAIT_PAUSE_MAX_S = 0.1
 """Longest pause between two looks at the same transfer."""
+
+TRANSFER_LEGS_MAX = 100
+"""Legs of one transfer: a voucher a person can still read; more is a bulk of transfers."""
 
 PAYROLL_CHUNK_LINES = 500
 """Lines read and posted at once: one full batch of a lane."""
@@ -95,10 +107,19 @@ NARRATIVE_CHARS_MAX = 140
 NAME_CHARS_MAX = 140
 """ISO 20022 ``Max140Text``, the name of a party."""
 
+METADATA_KEYS_MAX = 20
+"""What a channel notes about an account: a few references of its own, not its data."""
+
+METADATA_KEY_CHARS_MAX = 64
+"""A key names a system or a field, like a reference."""
+
+METADATA_VALUE_CHARS_MAX = 256
+"""Room for a long identifier or a URL; more belongs into the system that is referred to."""
+
 REASON_CHARS_MAX = 140
 """Why an account's status changes: a sentence for the audit trail."""
 
-CURSOR_CHARS_MAX = 2_000
+CURSOR_CHARS_MAX = 4_000
 """A cursor is opaque: a vector over an account's buckets at most, a few hundred of them."""
 
 FIELD_ERRORS_MAX = 20
@@ -109,6 +130,30 @@ POINTER_CHARS_MAX = 200
 
 PREFER_WAIT_MAX_S = 10
 """The longest a client may wait for its money; a convoy that needs longer is in trouble."""
+
+POSTINGS_IN_FLIGHT_MAX = 256
+"""Postings of one process that are under way at shards which are not slow. Eight times what gives
+the peak rate: at 3,000 a second the last one is answered within 90 ms. Beyond it a request is
+refused before it is read, which costs a quarter of carrying it out."""
+
+REQUESTS_IN_FLIGHT_MAX = 2_000
+"""Requests of any kind in one process, those included that wait for their money to arrive: some
+10 kB each. Only health and metrics are answered beyond it."""
+
+CONNECTIONS_MAX = 4_000
+"""Open connections of one process: twice what may be under way, as most are idle."""
+
+DESCRIPTORS_RESERVED = 256
+"""File descriptors that are not clients' connections: those to databases, Temporal, logs."""
+
+REQUEST_TIMEOUT_GRACE_S = 0.1
+"""How much later than the caller's own time limit a request that heeds none is cut off."""
+
+SLOW_REQUEST_S = 1.0
+"""A request that took longer is told of in the log; nobody waits a second without a reason."""
+
+LOG_LINES_PER_SECOND = 10
+"""Lines of one kind about requests; beyond it they are counted, as a flood would hide itself."""
 
 RETRY_AFTER_S = 1
 """Queues drain and ranges move within a second; whole seconds are what the header can say."""
@@ -182,6 +227,12 @@ ISO_REMITTANCE_CHARS_MAX = 140
 ISO_REMITTANCE_BLOCKS_MAX = 10
 """Blocks taken from one payment; the narrative of an entry is for a person to read."""
 
+IBANS_REMEMBERED = 10_000
+"""Counterparties whose IBAN is kept while a statement is written; making one takes long."""
+
+STATEMENT_BUFFER_BYTES = 64 * 1024
+"""A statement up to this size is answered when it is whole, so that an error can still be told."""
+
 AMOUNT_INTEGER_DIGITS_MAX = 14
 """Integer digits of ``NUMERIC(18,4)``, in which the shards keep money."""
 
@@ -208,3 +259,55 @@ DEMO_SAMPLE_ACCOUNTS = 500
 
 DEMO_VISIBILITY_LIMIT_S = 10.0
 """Temporal's list of workflows lags behind them by a second or two."""
+
+BULK_CHUNK_LINES = 100
+"""Lines read and booked together: a millisecond or two, then others have their turn."""
+
+BULK_CHUNK_BYTES = 64 * 1024
+"""A chunk with long lines, each of many legs, has fewer of them: it takes no longer to read."""
+
+BULK_CHUNKS_IN_FLIGHT = 40
+"""Chunks of one stream that are not answered yet: enough to fill the lanes of several shards,
+and some MB. Until the oldest one is answered, nothing more of the stream is read."""
+
+BULK_STREAMS_MAX = 16
+"""Streams served by one process at a time; more would only share the same lanes."""
+
+BULK_UNBROKEN_BYTES_MAX = 1024**2
+"""Bytes without an end of line, none of them kept, after which a stream is no NDJSON."""
+
+BULK_ATOMIC_LINES_MAX = 1_000
+"""Lines booked in one transaction: two full batches, so others wait some 50 ms for its locks."""
+
+BULK_STALL_S = 300.0
+"""A client that sends nothing, or takes none of the answers, for so long is not coming back."""
+
+CLIENT_TIMEOUT_S = 20.0
+"""Above a request's budget and a lane's patience with a lost connection: then it is unknown."""
+
+CLIENT_CONNECT_LIMIT_S = 5.0
+"""An API that does not accept a connection within this is not there."""
+
+CLIENT_REPEATS = 10
+"""How often a client asks again: about 15 s of an API that restarts."""
+
+CLIENT_PAUSE_FIRST_S = 0.05
+"""First pause of a client before it asks again; it doubles."""
+
+CLIENT_PAUSE_MAX_S = 2.0
+"""Longest pause of a client before it asks again, unless the API asks for more."""
+
+CLIENT_RETRY_AFTER_MAX_S = 60.0
+"""What a client believes of ``Retry-After``; the ledger itself asks for a second."""
+
+CLIENT_BULK_SILENCE_S = 60.0
+"""After this without an answer a client opens its stream again, at the first line unanswered."""
+
+CLIENT_BULK_UNANSWERED_LINES = 20_000
+"""Lines a client keeps until they are answered: more than a stream has under way."""
+
+CLIENT_BULK_CHUNK_LINES = 200
+"""Lines that a client writes at once."""
+
+CLIENT_HEAD_BYTES_MAX = 256 * 1024
+"""The head of an answer, or one line of a stream's answer: a few kB at most."""

@@ -8,7 +8,7 @@ from router.limits import MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, PAYROLL_PATI
 from router.patience import Patience
 from router.payroll_lines import Payment, command_of
 from router.routing import Routes
-from router.transfers import out_of_patience
+from router.submission import out_of_patience
 from shard.commands import Answer
 from shard.errors import LedgerError
 from shard.outcomes import MEANINGS, Outcome

@@ -6,11 +6,12 @@ Metrics never carry an account number, customer or reference: labels are for das
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -18,9 +19,18 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from shard.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from router.tracing import Tracing
+
 current_trace_id: ContextVar[str] = ContextVar("current_trace_id", default="")
 """W3C trace id of the request being served, 32 hex digits; empty outside of one."""
 
+caller_trace_id: ContextVar[str] = ContextVar("caller_trace_id", default="")
+"""The same, if it was the caller who gave it: worth keeping with what he asked for."""
+
+_TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _MASK = "***"
 _SECRET_NAME = re.compile(
     r"password|passwd|secret|token|authorization|cookie|dsn|conninfo", re.IGNORECASE
@@ -69,6 +79,12 @@ class Metrics:
             "Transfers answered again under a reference already known.",
             registry=self.registry,
         )
+        self.holds = Counter(
+            "ledger_holds",
+            "Commands around holds answered for the first time, by operation and outcome.",
+            ["operation", "outcome"],
+            registry=self.registry,
+        )
         self._convoy_items = Histogram(
             "ledger_convoy_items",
             "Amounts in a convoy when it left.",
@@ -108,6 +124,24 @@ class Metrics:
     def window(self, seconds: float) -> None:
         """An amount was credited that long after its debit; two clocks may disagree a little."""
         self._window_seconds.observe(max(0.0, seconds))
+
+
+def tracing_from_environment() -> Tracing | None:
+    """Traces, if a standard ``OTEL_*`` variable says where to; else None, and no cost.
+
+    Raises ``Misconfigured`` where the packages of the extra ``telemetry`` are missing.
+    """
+    told = os.environ
+    is_wanted = any(told.get(name) for name in _TRACE_ENDPOINTS)
+    is_disabled = told.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if not is_wanted or is_disabled or told.get("OTEL_TRACES_EXPORTER") == "none":
+        return None
+    try:
+        from router.tracing import Tracing
+    except ModuleNotFoundError as error:
+        message = f'Traces need the package\'s extra "telemetry": {error}.'
+        raise Misconfigured(message) from None
+    return Tracing.from_environment()
 
 
 def masked(text: str) -> str:

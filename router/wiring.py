@@ -11,21 +11,25 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from importlib.resources import files
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 from temporalio.client import Client
 
 from router.accounts import Accounts
+from router.bulk import Bulk
 from router.business_calendar import first_business_day, target_closing_days
 from router.business_day import BusinessDay
 from router.check import Check
 from router.directory import Directory, bootstrap, first_ranges, migrate_directory
 from router.errors import SettingsInvalid
+from router.holds import Holds
 from router.iso20022.iban import Iban
 from router.payroll import Payroll
+from router.reversals import Reversals
 from router.routing import Routes
 from router.settings import Settings
+from router.statements import Statements
 from router.transfers import Transfers
 from sagas.control_points import ARMED_BY, from_environment
 from sagas.convoys import Convoys
@@ -35,6 +39,10 @@ from shard.bootstrap import prepare_shard
 from shard.errors import LedgerError, Unavailable
 from shard.migrations import migrate
 from shard.shard import Shard
+
+if TYPE_CHECKING:
+    # Its packages are an optional extra.
+    from router.tracing import Tracing
 
 _log = structlog.get_logger(__name__)
 _SHARD_SQL = files("shard") / "sql"
@@ -47,10 +55,16 @@ class Bank:
     """All that one process serves a bank with; use it as ``async with Bank(settings) as bank``.
 
     With ``settings.run_worker`` this process also runs the sagas' worker. ``observer`` is told
-    about convoys and the cross-shard window.
+    about convoys and the cross-shard window, ``tracing`` about everything.
     """
 
-    def __init__(self, settings: Settings, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        observer: Observer | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.settings = settings
         self.temporal: Client | None = None
         self.shards: Mapping[int, Shard] = {
@@ -66,19 +80,26 @@ class Bank:
         self.routes = Routes(self.directory, self.shards)
         self.accounts = Accounts(self.directory, self.routes)
         self.transfers = Transfers(self.routes)
+        self.reversals = Reversals(self.routes, self.transfers)
+        self.holds = Holds(self.routes)
+        self.bulk = Bulk(self.routes, self.transfers)
         iban = Iban(settings.iban_country, settings.bank_code)
+        self.statements = Statements(self.routes, iban)
         self.payroll = Payroll(self.routes, self.accounts, iban)
         self.business_day = BusinessDay(self.directory, self.shards)
         self.check = Check(self.directory, self.shards)
         self._observer = observer
+        self._tracing = tracing
         self._control_points = from_environment({ARMED_BY: settings.control_points})
         self.convoys = Convoys(
             self.shards,
             hosts_worker=settings.run_worker,
             control_points=self._control_points,
             observer=observer,
+            spans=tracing,
         )
         for number, shard in self.shards.items():
+            shard.lanes.spans = tracing
             shard.lanes.boarding = self.convoys.platform(number)
         self._sagas: asyncio.Task[None] | None = None
 
@@ -107,7 +128,11 @@ class Bank:
     async def _run_sagas(self) -> None:
         """Connect to Temporal whenever it answers; then convoys depart, and the worker runs."""
         settings = self.settings
-        self.temporal = await connect(settings.temporal_address, settings.temporal_namespace)
+        self.temporal = await connect(
+            settings.temporal_address,
+            settings.temporal_namespace,
+            interceptors=() if self._tracing is None else self._tracing.temporal_interceptors(),
+        )
         self.convoys.connect(self.temporal)
         _log.info("temporal_connected", address=settings.temporal_address)
         if settings.run_worker:
@@ -117,6 +142,7 @@ class Bank:
                 self.routes,
                 control_points=self._control_points,
                 observer=self._observer,
+                spans=self._tracing,
             )
 
 

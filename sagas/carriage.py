@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
@@ -20,6 +21,7 @@ from sagas.owners import Owners, destination_of
 from shard.commands import Answer
 from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailable
 from shard.shard import Shard
+from shard.spans import Spans
 from shard.suspense import Redirection, Settlement, SuspenseItem
 
 
@@ -72,11 +74,13 @@ class Carriage:
         owners: Owners,
         control_points: ControlPoints | None = None,
         observer: Observer | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self._shards = shards
         self._owners = owners
         self._control_points = control_points or Unarmed()
         self._observer = observer or Unobserved()
+        self._spans = spans
 
     async def by_destination(
         self, source: int, items: Sequence[SuspenseItem]
@@ -144,8 +148,9 @@ class Carriage:
             delivery_command(item, source=source, destination=destination) for item in chunk
         ]
         await self._control_points.reached(ControlPoint.DELIVER_BEFORE)
-        async with asyncio.timeout(limit_s):
-            answers = await self._shards[destination].lanes.post_many(commands)
+        with self._span("ledger.deliver", destination, len(chunk)):
+            async with asyncio.timeout(limit_s):
+                answers = await self._shards[destination].lanes.post_many(commands)
         await self._control_points.reached(ControlPoint.DELIVER_AFTER_COMMIT)
         return answers
 
@@ -193,7 +198,8 @@ class Carriage:
             return 0
         settlements = [_settlement(item, answer) for item, answer in answered]
         await self._control_points.reached(ControlPoint.SETTLE_BEFORE)
-        settled = await self._shards[source].suspense.settle(settlements)
+        with self._span("ledger.settle", source, len(settlements)):
+            settled = await self._shards[source].suspense.settle(settlements)
         await self._control_points.reached(ControlPoint.SETTLE_AFTER)
         for settlement, (item, _) in zip(settlements, answered, strict=True):
             self._observer.window((settlement.delivered_at - item.parked_at).total_seconds())
@@ -218,6 +224,11 @@ class Carriage:
         for item, answer in answered:
             await suspense.mark_needs_repair(item.item_id, item.attempt, answer.outcome)
         return len(answered)
+
+    def _span(self, name: str, shard: int, items: int) -> AbstractContextManager[None]:
+        if self._spans is None:
+            return nullcontext()
+        return self._spans.span(name, attributes={"ledger.shard": shard, "ledger.items": items})
 
 
 def _settlement(item: SuspenseItem, answer: Answer) -> Settlement:

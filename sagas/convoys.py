@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from uuid import UUID
 
 import structlog
@@ -35,18 +36,20 @@ from sagas.messages import ConvoyOrder, ConvoyResult
 from sagas.observer import Observer, Unobserved
 from sagas.starts import start_convoy
 from shard.ids import new_id
+from shard.spans import Spans
 
 log = structlog.get_logger()
 
 
 class _Convoy:
-    __slots__ = ("batches_under_way", "convoy_id", "items", "source")
+    __slots__ = ("batches_under_way", "causes", "convoy_id", "items", "source")
 
     def __init__(self, source: int) -> None:
         self.source = source
         self.convoy_id = new_id()
         self.batches_under_way = 0
         self.items = 0
+        self.causes: list[object] = []
 
 
 class Platform:
@@ -80,6 +83,7 @@ class Convoys:
         departures: Departures | None = None,
         control_points: ControlPoints | None = None,
         observer: Observer | None = None,
+        spans: Spans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client: Client | None = None
@@ -87,6 +91,7 @@ class Convoys:
         self._departures = departures or Departures()
         self._control_points = control_points or Unarmed()
         self._observer = observer or Unobserved()
+        self._spans = spans
         self._clock = clock
         self._open = {source: _Convoy(source) for source in sources}
         self._boarding: dict[UUID, _Convoy] = {}
@@ -135,6 +140,8 @@ class Convoys:
         convoy = self._boarding[convoy_id]
         convoy.batches_under_way -= 1
         convoy.items += items
+        if self._spans is not None and items:
+            convoy.causes.append(self._spans.here())
         if not convoy.batches_under_way:
             del self._boarding[convoy_id]
         if self._open[convoy.source] is convoy and convoy.items >= CONVOY_ITEMS:
@@ -191,7 +198,8 @@ class Convoys:
         left_at = self._clock()
         result: ConvoyResult | None = None
         try:
-            result = await self._start_and_wait(client, convoy)
+            with self._span(convoy):
+                result = await self._start_and_wait(client, convoy)
         finally:
             seconds = self._clock() - left_at
             is_clean = result is not None and result.is_clean
@@ -199,6 +207,12 @@ class Convoys:
             if result is not None:
                 self._observer.convoy_ended(seconds)
             self._dispatch()
+
+    def _span(self, convoy: _Convoy) -> AbstractContextManager[None]:
+        if self._spans is None:
+            return nullcontext()
+        figures = {"ledger.shard": convoy.source, "ledger.convoy.items": convoy.items}
+        return self._spans.span("ledger.convoy", causes=convoy.causes, attributes=figures)
 
     async def _start_and_wait(self, client: Client, convoy: _Convoy) -> ConvoyResult | None:
         """Start a convoy and wait for its end, within bounds; None when its end is unknown."""

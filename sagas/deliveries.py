@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
+from typing import Any
 
 from shard.account_numbers import clearing_account
 from shard.commands import Answer, Command, Kind, Leg, Origin
 from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome
 from shard.references import request_hash
-from shard.suspense import SuspenseItem
+from shard.suspense import ItemStatus, SuspenseItem
+from shard.transfers import TransferRecord
 
 
 class Verdict(Enum):
@@ -39,7 +42,7 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
         origin=Origin.DELIVERY,
         reference=f"{item.item_id}:{item.attempt}",
         transfer_id=item.transfer_id,
-        request_hash=_hash(item),
+        request_hash=_hash(item, item.currency),
         currency=item.currency,
         amount=item.amount,
         creditor=item.target,
@@ -47,11 +50,34 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
             Leg(clearing, -item.amount, counterparty=item.target),
             Leg(item.target, item.amount, counterparty=item.debtor),
         ),
-        kind=Kind.RETURN if item.is_return else Kind.ORDINARY,
+        kind=Kind.RETURN if item.is_return else item.kind,
         not_before=item.business_date,
         value_date=item.value_date,
-        details={"end_to_end_id": item.reference},
+        details=_details(item),
         narrative=item.narrative,
+    )
+
+
+def recall_command(
+    item: ItemStatus, original: TransferRecord, details: Mapping[str, Any]
+) -> Command:
+    """The tombstone that keeps the present attempt of an item of ``original`` from arriving.
+
+    It has the delivery's own reference and hash: whichever of the two comes second is answered
+    what became of the first, a delivery as much as another recall.
+    """
+    return Command(
+        home=item.target,
+        origin=Origin.DELIVERY,
+        reference=item.delivery_reference,
+        transfer_id=original.transfer_id,
+        request_hash=_hash(item, original.currency),
+        currency=original.currency,
+        amount=item.amount,
+        creditor=item.target,
+        legs=(),
+        kind=Kind.TOMBSTONE,
+        details=details,
     )
 
 
@@ -69,14 +95,22 @@ def judge(item: SuspenseItem, answer: Answer) -> Verdict:
     return Verdict.NEEDS_REPAIR
 
 
-def _hash(item: SuspenseItem) -> bytes:
+def _details(item: SuspenseItem) -> dict[str, str]:
+    """The reference that the debtor gave, and his trace, so that both sides show them."""
+    details = {"end_to_end_id": item.reference}
+    if item.trace_id is not None:
+        details["trace_id"] = item.trace_id
+    return details
+
+
+def _hash(item: SuspenseItem | ItemStatus, currency: str) -> bytes:
     return request_hash(
         "delivery/1",
         {
             "item_id": str(item.item_id),
             "attempt": str(item.attempt),
             "target": str(item.target),
-            "amount": format_amount(item.amount, item.currency),
-            "currency": item.currency,
+            "amount": format_amount(item.amount, currency),
+            "currency": currency,
         },
     )

@@ -126,13 +126,14 @@ class RouteLeg:
 
 @dataclass(frozen=True, slots=True)
 class ShardSweep:
-    """What the sweeper found on one shard, or why it could not look."""
+    """What the sweeper found on one shard, holds it ended, or why it could not look."""
 
     shard: int
     stragglers: int
     convoys: int
     routes: list[int]
     failure: str | None
+    expired: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The sweeper: finds open items that nobody carries, and the schedule that starts it."""
+"""The sweeper: finds open items that nobody carries and holds whose time is up; its schedule."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ class Sweeper:
     @activity.defn(name=Step.SWEEP_SHARD)
     async def sweep(self, shard: int) -> ShardSweep:
         """Sweep one shard; a shard or a Temporal that does not answer is reported."""
+        expired = 0
         stragglers: Sequence[SuspenseItem] = ()
         convoys = 0
         routes: list[int] = []
@@ -78,13 +79,14 @@ class Sweeper:
                 for start in range(0, len(stragglers), CONVOY_ITEMS):
                     await self._send(shard, stragglers[start : start + CONVOY_ITEMS])
                     convoys += 1
+                expired = await self._shards[shard].expire_holds()
         except LedgerError as error:
             failure = error.detail
         except RPCError as error:
             failure = f"Temporal: {error.message}"
         except TimeoutError:
             failure = f"Not finished within {SWEEP_SHARD_LIMIT_S} s"
-        return ShardSweep(shard, len(stragglers), convoys, routes, failure)
+        return ShardSweep(shard, len(stragglers), convoys, routes, failure, expired)
 
     async def _ensure_routes(self, shard: int) -> list[int]:
         destinations = await self._shards[shard].suspense.open_routes()

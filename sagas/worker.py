@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -44,14 +44,22 @@ from sagas.starts import TASK_QUEUE
 from sagas.sweep_workflow import SweepWorkflow
 from sagas.sweeper import Sweeper, ensure_schedule
 from shard.shard import Shard
+from shard.spans import Spans
 
 log = structlog.get_logger()
 
 
 async def connect(
-    address: str, namespace: str = "default", *, runtime: Runtime | None = None
+    address: str,
+    namespace: str = "default",
+    *,
+    runtime: Runtime | None = None,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Client:
-    """Connect to Temporal at ``host:port``, and keep trying until it answers."""
+    """Connect to Temporal at ``host:port``, and keep trying until it answers.
+
+    ``interceptors`` serve its workers too.
+    """
     pause_s = WORKER_PAUSE_S
     while True:
         try:
@@ -60,6 +68,7 @@ async def connect(
                 namespace=namespace,
                 runtime=runtime or _runtime(),
                 grpc_compression=GrpcCompression.NONE,
+                interceptors=interceptors,
             )
         except (RPCError, RuntimeError) as error:
             log.warning("temporal_does_not_answer", address=address, error=str(error))
@@ -87,13 +96,14 @@ def build_worker(
     *,
     control_points: ControlPoints | None = None,
     observer: Observer | None = None,
+    spans: Spans | None = None,
     sweeper: Sweeper | None = None,
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
 ) -> Worker:
     """The worker of one process; ``workflows`` and ``activities`` are run besides the convoys'."""
     points = control_points or Unarmed()
-    carriage = Carriage(shards, owners, points, observer)
+    carriage = Carriage(shards, owners, points, observer, spans)
     convoy = ConvoyActivities(client, shards, carriage, points)
     route = RouteActivities(client, shards, carriage)
     sweep = sweeper or Sweeper(client, shards)
@@ -126,6 +136,7 @@ async def run_worker(
     *,
     control_points: ControlPoints | None = None,
     observer: Observer | None = None,
+    spans: Spans | None = None,
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
 ) -> None:
@@ -138,6 +149,7 @@ async def run_worker(
             owners,
             control_points=control_points,
             observer=observer,
+            spans=spans,
             workflows=workflows,
             activities=activities,
         )

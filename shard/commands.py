@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from shard.outcomes import Outcome
@@ -28,12 +29,19 @@ class Kind(StrEnum):
     ``ORDINARY`` obeys every rule. ``RETURN`` brings a debtor's own money back and may credit a
     frozen account. ``FORCED`` is booked past floors and freezes, and says so. ``TOMBSTONE``
     books nothing: it takes the reference, so that what it names can never be booked later.
+    ``HOLD`` and ``INCREASE`` hold an amount of the home account back, ``CAPTURE`` pays out of
+    what is held, ``VOID`` and ``EXPIRE`` let go of the rest.
     """
 
     ORDINARY = "ordinary"
     RETURN = "return"
     FORCED = "forced"
     TOMBSTONE = "tombstone"
+    HOLD = "hold"
+    INCREASE = "increase"
+    CAPTURE = "capture"
+    VOID = "void"
+    EXPIRE = "expire"
 
 
 class MoneyState(StrEnum):
@@ -67,12 +75,45 @@ class ParkedAmount:
 
 
 @dataclass(frozen=True, slots=True)
+class Original:
+    """The booking that a reversal takes back: its command, and the business date at its creditor.
+
+    For a creditor who was paid across shards it is the delivery.
+    """
+
+    transfer_id: UUID
+    home: int
+    origin: Origin
+    reference: str
+    business_date: date
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What only some commands ask for. They are decided one after the other, so a little slower.
+
+    ``hold`` is the reference of a hold on the home account; of a command of kind ``HOLD`` its
+    own. ``expires_at`` (UTC) ends a new hold, or is its new end. ``creditor`` is the only account
+    a new hold may be captured for. ``is_final`` releases what a capture leaves.
+    ``expected_seq`` is the position at which the home account must stand.
+    """
+
+    hold: str | None = None
+    expires_at: datetime | None = None
+    creditor: int | None = None
+    is_final: bool = False
+    expected_seq: int | None = None
+    reverses: Original | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """One posting under one reference of its home account.
 
-    ``legs`` and ``parked`` together sum to zero. ``creditor`` and ``amount`` describe it to
-    readers. ``not_before`` is the earliest business date it may be booked on. ``details`` may
-    hold channel, actor, purpose, correlation_id, end_to_end_id and trace_id.
+    ``legs`` and ``parked`` together sum to zero; holding back and letting go have none.
+    ``creditor`` and ``amount`` describe it to readers. ``not_before`` is the earliest business
+    date it may be booked on. ``details`` may hold channel, actor, purpose, correlation_id,
+    end_to_end_id and trace_id, and ``legs`` as the client gave them.
     """
 
     home: int
@@ -88,8 +129,9 @@ class Command:
     kind: Kind = Kind.ORDINARY
     not_before: date | None = None
     value_date: date | None = None
-    details: Mapping[str, str] | None = None
+    details: Mapping[str, Any] | None = None
     narrative: str | None = None
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)

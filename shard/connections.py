@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import LiteralString, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection, errors, waiting
+from psycopg.abc import RV, PQGen
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from shard.breaker import Breaker
 from shard.errors import (
     LedgerError,
     Malformed,
@@ -27,6 +30,8 @@ from shard.limits import (
     LOCK_TIMEOUT_S,
     READ_POOL_CONNECTIONS,
     READ_POOL_TIMEOUT_S,
+    READ_POOL_WAITERS_MAX,
+    STATEMENT_TIMEOUT_S,
 )
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
@@ -42,7 +47,31 @@ _SESSION = "-c jit=off -c timezone=UTC"
 _SHORT_WORK = (
     f"{_SESSION} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
     f" -c random_page_cost=1.1 -c lock_timeout={int(LOCK_TIMEOUT_S * 1000)}"
+    f" -c statement_timeout={int(STATEMENT_TIMEOUT_S * 1000)}"
 )
+
+
+class _ImpatientConnection(AsyncConnection[TupleRow]):
+    """A connection that is closed as soon as whoever waits for its answer gives up.
+
+    The driver would first ask the server to cancel the query, and then wait for its end: ten
+    seconds for a server that hangs. The query is left to its own time limits instead.
+    """
+
+    async def wait(
+        self,
+        gen: PQGen[RV],
+        interval: float = 0.1,
+        timeout: float | None = None,  # noqa: ASYNC109  the driver's own signature
+    ) -> RV:
+        """Wait for the server; given up, it is closed."""
+        try:
+            return await waiting.wait_async(
+                gen, self.pgconn.socket, interval=interval, timeout=timeout
+            )
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
 
 
 def serving_dsn(dsn: str) -> str:
@@ -55,8 +84,9 @@ async def connect(dsn: str, *, is_serving: bool = False) -> Connection:
 
     A serving one is in autocommit mode. The others migrate, or report on whole tables.
     """
+    kind = _ImpatientConnection if is_serving else AsyncConnection[TupleRow]
     try:
-        return await AsyncConnection.connect(
+        return await kind.connect(
             serving_dsn(dsn)
             if is_serving
             else make_conninfo(dsn, options=_SESSION, connect_timeout=CONNECT_TIMEOUT_S),
@@ -65,6 +95,19 @@ async def connect(dsn: str, *, is_serving: bool = False) -> Connection:
         )
     except psycopg.OperationalError as error:
         raise ShardUnavailable(f"The database does not answer: {error}") from None
+
+
+def was_left(connection: Connection) -> bool:
+    """Whether the server has something to say while nothing was asked: as a rule, goodbye.
+
+    Found out before the send, a lost connection is only made anew; after it, the outcome of
+    the whole batch would be unknown.
+    """
+    if connection.closed:
+        return False
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def told(error: psycopg.Error) -> LedgerError:
@@ -88,6 +131,8 @@ async def failures_told() -> AsyncIterator[None]:
     """Turn the driver's errors into those of this product; errors of our own SQL pass."""
     try:
         yield
+    except TooManyRequests as error:
+        raise Overloaded(f"Too many reads wait for this database: {error}") from None
     except (PoolTimeout, PoolClosed) as error:
         raise ShardUnavailable(f"The database does not answer: {error}") from None
     except psycopg.Error as error:
@@ -97,21 +142,32 @@ async def failures_told() -> AsyncIterator[None]:
 
 
 class Readers:
-    """A small pool of connections for reads and for the short writes outside the lanes."""
+    """A small pool of connections for reads and for the short writes outside the lanes.
 
-    def __init__(self, dsn: str) -> None:
+    With a ``breaker`` nobody waits for a database that is known not to answer.
+    """
+
+    def __init__(self, dsn: str, breaker: Breaker | None = None) -> None:
+        self._breaker = breaker
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             serving_dsn(dsn),
+            connection_class=_ImpatientConnection,
             kwargs={"autocommit": True, "prepare_threshold": 0},
             min_size=0,
             max_size=READ_POOL_CONNECTIONS,
+            max_waiting=READ_POOL_WAITERS_MAX,
             timeout=READ_POOL_TIMEOUT_S,
             open=False,
             reconnect_timeout=READ_POOL_TIMEOUT_S,
+            reconnect_failed=self._on_unreachable,
             check=AsyncConnectionPool.check_connection,
         )
+        self._under_way: set[asyncio.Future[list[TupleRow]]] = set()
 
-        self._left_alone: set[asyncio.Future[list[TupleRow]]] = set()
+    @property
+    def reads_waiting(self) -> int:
+        """How many reads wait for a connection right now."""
+        return self._pool.get_stats().get("requests_waiting", 0)
 
     async def open(self) -> None:
         """Start the pool; connections are made when they are asked for."""
@@ -159,18 +215,36 @@ class Readers:
     ) -> list[TupleRow]:
         """Execute a query, but do not hang with a server that hangs.
 
-        Such a server cannot even be told to stop: the query is left to its own end, and with it
-        its connection, which goes back to the pool then.
+        Whoever stops waiting earlier leaves the query to its own end, and with it its
+        connection, which goes back to the pool then.
         """
+        if self._breaker is not None and not self._breaker.admits():
+            raise ShardUnavailable("The database did not answer a moment ago.")
         work = asyncio.ensure_future(self._execute(query, parameters))
+        self._under_way.add(work)
+        work.add_done_callback(self._ended)
         await asyncio.wait({work}, timeout=ANSWER_LIMIT_S)
         if work.done():
             return work.result()
-        self._left_alone.add(work)
-        work.add_done_callback(self._ended)
+        work.cancel()
+        self._on_silence()
         raise OutcomeUnknown
 
     async def _execute(
+        self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
+    ) -> list[TupleRow]:
+        try:
+            rows = await self._fetched(query, parameters)
+        except (ShardUnavailable, OutcomeUnknown):
+            if self._breaker is not None and self._breaker.is_open:
+                # It was the one that should find out.
+                self._breaker.failed()
+            raise
+        if self._breaker is not None:
+            self._breaker.answered()
+        return rows
+
+    async def _fetched(
         self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]
     ) -> list[TupleRow]:
         async with self.connection() as connection:
@@ -181,8 +255,15 @@ class Readers:
                     raise OutcomeUnknown from error
                 raise
 
+    def _on_silence(self) -> None:
+        if self._breaker is not None:
+            self._breaker.failed()
+
+    async def _on_unreachable(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._on_silence()
+
     def _ended(self, work: asyncio.Future[list[TupleRow]]) -> None:
-        self._left_alone.discard(work)
+        self._under_way.discard(work)
         if not work.cancelled():
             work.exception()
 

@@ -22,5 +22,6 @@ def load_queries(text: str) -> Mapping[str, LiteralString]:
     return queries
 
 
-QUERIES = load_queries((files("shard") / "sql" / "queries.sql").read_text())
-"""The named queries of ``shard/sql/queries.sql``."""
+_FILES = [files("shard") / "sql" / name for name in ("queries.sql", "reads.sql")]
+QUERIES = load_queries("\n".join(file.read_text() for file in _FILES))
+"""The named queries of ``shard/sql/queries.sql`` and ``reads.sql``."""

@@ -24,11 +24,20 @@ class Outcome(StrEnum):
     ACCOUNT_CLOSED = "ACCOUNT_CLOSED"
     ACCOUNT_FROZEN = "ACCOUNT_FROZEN"
     CURRENCY_MISMATCH = "CURRENCY_MISMATCH"
+    SEQUENCE_MISMATCH = "SEQUENCE_MISMATCH"
+    HOLD_UNKNOWN = "HOLD_UNKNOWN"
+    HOLD_NOT_OPEN = "HOLD_NOT_OPEN"
+    HOLD_EXPIRED = "HOLD_EXPIRED"
+    HOLD_CREDITOR_MISMATCH = "HOLD_CREDITOR_MISMATCH"
+    HOLD_EXCEEDED = "HOLD_EXCEEDED"
+    NOT_REVERSIBLE = "NOT_REVERSIBLE"
+    REVERSAL_EXCEEDED = "REVERSAL_EXCEEDED"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
     LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
     BALANCE_NOT_ZERO = "BALANCE_NOT_ZERO"
     HOLDS_OPEN = "HOLDS_OPEN"
     MONEY_IN_TRANSIT = "MONEY_IN_TRANSIT"
+    ATOMIC_ABORTED = "ATOMIC_ABORTED"
     RECALLED = "RECALLED"
     POSTED = "POSTED"
 
@@ -72,6 +81,30 @@ MEANINGS: dict[Outcome, Meaning] = {
     Outcome.CURRENCY_MISMATCH: Meaning(
         422, False, True, True, "The account is kept in another currency."
     ),
+    Outcome.SEQUENCE_MISMATCH: Meaning(
+        422,
+        False,
+        True,
+        True,
+        "The account is not at the expected position, or it has several buckets and no single one.",
+    ),
+    Outcome.HOLD_UNKNOWN: Meaning(422, False, True, True, "The account has no such hold."),
+    Outcome.HOLD_NOT_OPEN: Meaning(
+        422, False, True, True, "The hold is captured, voided or expired already."
+    ),
+    Outcome.HOLD_EXPIRED: Meaning(422, False, True, True, "The hold's time is up."),
+    Outcome.HOLD_CREDITOR_MISMATCH: Meaning(
+        422, False, True, True, "The hold was placed for another creditor."
+    ),
+    Outcome.HOLD_EXCEEDED: Meaning(
+        422, False, True, True, "The amount is more than what remains of the hold."
+    ),
+    Outcome.NOT_REVERSIBLE: Meaning(
+        422, False, True, True, "The transfer has not credited that account with anything."
+    ),
+    Outcome.REVERSAL_EXCEEDED: Meaning(
+        422, False, True, True, "All reversals together would exceed the original amount."
+    ),
     Outcome.INSUFFICIENT_FUNDS: Meaning(
         422, False, True, True, "The available balance does not cover the amount."
     ),
@@ -86,6 +119,9 @@ MEANINGS: dict[Outcome, Meaning] = {
     ),
     Outcome.MONEY_IN_TRANSIT: Meaning(
         422, False, False, False, "An account is closed only when none of its money is in transit."
+    ),
+    Outcome.ATOMIC_ABORTED: Meaning(
+        422, False, False, False, "Another command of the same atomic batch was refused."
     ),
     Outcome.RECALLED: Meaning(
         422, False, True, True, "The delivery was recalled before it was booked."

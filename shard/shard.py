@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 from shard.accounts import Accounts
 from shard.balances import Balances
+from shard.breaker import Breaker
 from shard.business_day import BusinessDay
 from shard.commit_times import CommitTimes
 from shard.connections import Readers
+from shard.holds import Holds, expiry_command
 from shard.invariants import Invariants
-from shard.lanes import Boarding, Lanes
-from shard.limits import LANES_PER_SHARD
+from shard.lane import Boarding
+from shard.lanes import Lanes
+from shard.limits import HOLDS_PER_BATCH, LANES_PER_SHARD
 from shard.named_queries import QUERIES
+from shard.outcomes import Outcome
 from shard.ownership import Ownership
 from shard.payment_files import PaymentFiles
 from shard.statements import Statements
@@ -35,18 +41,31 @@ class Shard:
         boarding: Boarding | None = None,
     ) -> None:
         self.number = number
-        self._readers = Readers(dsn)
-        self.lanes = Lanes(dsn, process_no=process_no, lane_count=lane_count, boarding=boarding)
+        self.breaker = Breaker(time.monotonic)
+        self._readers = Readers(dsn, self.breaker)
+        self.lanes = Lanes(
+            dsn,
+            process_no=process_no,
+            lane_count=lane_count,
+            boarding=boarding,
+            breaker=self.breaker,
+        )
         self.ownership = Ownership(self._readers)
         self.accounts = Accounts(self._readers, self.ownership)
         self.transfers = Transfers(self._readers, self.ownership)
         self.balances = Balances(self._readers, self.ownership)
         self.statements = Statements(self._readers, self.ownership)
+        self.holds = Holds(self._readers, self.ownership)
         self.suspense = Suspense(self._readers, lane=process_no * lane_count)
         self.payment_files = PaymentFiles(self._readers, self.ownership)
         self.business_day = BusinessDay(self._readers)
         self.invariants = Invariants(number, dsn)
         self.commit_times = CommitTimes(self._readers)
+
+    @property
+    def reads_waiting(self) -> int:
+        """How many reads wait for a connection right now."""
+        return self._readers.reads_waiting
 
     async def open(self) -> None:
         """Start pool and lanes; succeeds also while the server is down."""
@@ -57,6 +76,20 @@ class Shard:
         """Stop the lanes and close every connection."""
         await self.lanes.close()
         await self._readers.close()
+
+    async def expire_holds(self) -> int:
+        """End the holds whose time is up, in batches; how many. May run twice, also at once.
+
+        Raises ``ShardUnavailable`` and what lanes raise; the next call goes on from there.
+        """
+        expired = 0
+        while due := await self.holds.due(HOLDS_PER_BATCH):
+            answers = await self.lanes.post_many([expiry_command(hold) for hold in due])
+            ended = [each for each in answers if each.outcome is Outcome.POSTED]
+            expired += sum(not answer.is_replay for answer in ended)
+            if len(due) < HOLDS_PER_BATCH or all(answer.is_replay for answer in answers):
+                break
+        return expired
 
     async def ping(self) -> None:
         """Ask the server for a sign of life; raises ``ShardUnavailable``, ``SchemaMissing``."""

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from shard.commands import Origin
+from shard.commands import Kind, Origin
 from shard.connections import Readers
 from shard.ids import new_id
 from shard.named_queries import QUERIES
@@ -50,11 +50,38 @@ class SuspenseItem:
     parked_at: datetime
     narrative: str | None
     last_refusal: Outcome | None
+    kind: Kind = Kind.ORDINARY
+    trace_id: str | None = None
 
     @property
     def is_return(self) -> bool:
         """Whether it is on its way back to its debtor."""
         return self.target == self.debtor
+
+
+class ItemState(StrEnum):
+    """Where an item's amount is: on its way, at its target, back, or waiting for a person."""
+
+    PARKED = "parked"
+    DELIVERED = "delivered"
+    RETURNED = "returned"
+    NEEDS_REPAIR = "needs_repair"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemStatus:
+    """What became of one amount (> 0) of a transfer; ``target`` is that of ``attempt``."""
+
+    item_id: UUID
+    attempt: int
+    target: int
+    amount: Decimal
+    state: ItemState
+
+    @property
+    def delivery_reference(self) -> str:
+        """The reference of the present attempt at its target."""
+        return f"{self.item_id}:{self.attempt}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +125,16 @@ class Suspense:
     async def of_convoy(self, convoy: UUID) -> list[SuspenseItem]:
         """The items of a convoy that are still parked and still its own."""
         return await self._items("items_of_convoy", convoy)
+
+    async def of_transfer(self, debtor: int, origin: Origin, reference: str) -> list[ItemStatus]:
+        """The items of one transfer that was booked here, whatever became of them."""
+        rows = await self._readers.rows(
+            QUERIES["items_of_transfer"], (debtor, origin.value, reference)
+        )
+        return [
+            ItemStatus(item_id, attempt, target, amount, ItemState(state))
+            for item_id, attempt, target, amount, state in rows
+        ]
 
     async def of_carrier(self, carrier: Carrier, limit: int) -> list[SuspenseItem]:
         """Parked items held by one kind of workflow, oldest first."""
@@ -186,7 +223,8 @@ class Suspense:
 
 def _item(row: TupleRow) -> SuspenseItem:
     (item_id, attempt, debtor, origin, reference, transfer_id, target, amount, currency,
-     business_date, value_date, convoy, carrier, parked_at, narrative, refusal) = row  # fmt: skip
+     business_date, value_date, convoy, carrier, parked_at, narrative, refusal,
+     kind, trace_id) = row  # fmt: skip
     return SuspenseItem(
         item_id=item_id,
         attempt=attempt,
@@ -204,4 +242,6 @@ def _item(row: TupleRow) -> SuspenseItem:
         parked_at=parked_at,
         narrative=narrative,
         last_refusal=Outcome(refusal) if refusal is not None else None,
+        kind=Kind(kind),
+        trace_id=trace_id,
     )

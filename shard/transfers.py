@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,7 +22,8 @@ class TransferRecord:
     """One command under its reference; ``amount`` in ``currency``, times in UTC.
 
     ``outcome`` is what the shard ``booked_on`` decided; ``return_code`` why money came back.
-    ``convoy`` is the one the parked amounts boarded first.
+    ``convoy`` is the one the parked amounts boarded first. ``legs`` are those of a transfer with
+    several creditors, as the client gave them: ``account`` and signed ``amount`` each.
     """
 
     home: int
@@ -43,6 +45,9 @@ class TransferRecord:
     convoy: UUID | None
     narrative: str | None
     request_hash: bytes
+    legs: Sequence[Mapping[str, str]] | None = None
+    purpose: str | None = None
+    end_to_end_id: str | None = None
 
 
 class Transfers:
@@ -58,6 +63,19 @@ class Transfers:
         if not rows:
             raise await self._ownership.explain_absence(home, "transfer")
         return _record(rows[0])
+
+    async def get_many(
+        self, origin: Origin, keys: Sequence[tuple[int, str]]
+    ) -> dict[tuple[int, str], TransferRecord]:
+        """The commands known under (home, reference); what is unknown here is left out."""
+        homes = [home for home, _ in keys]
+        references = [reference for _, reference in keys]
+        rows = await self._readers.rows(
+            QUERIES["transfers_by_keys"],
+            {"origin": origin.value, "homes": homes, "references": references},
+        )
+        found = [_record(row) for row in rows]
+        return {(record.home, record.reference): record for record in found}
 
     async def by_reference_prefix(
         self, home: int, origin: Origin, prefix: str, after: str | None, limit: int

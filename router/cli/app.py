@@ -9,6 +9,7 @@ import typer
 
 from router.cli import (
     account_commands,
+    hold_commands,
     operation_commands,
     payroll_commands,
     service_commands,
@@ -18,7 +19,7 @@ from router.cli.demo_command import demo
 from router.cli.exit_codes import MEANINGS
 from router.cli.progress import ProgressStyle
 from router.cli.runner import Invocation
-from router.cli.transfer_command import transfer
+from router.cli.transfer_command import reverse, transfer
 
 _HELP = """A bank's ledger on many PostgreSQL shards.
 
@@ -46,6 +47,8 @@ def build() -> typer.Typer:
     app.add_typer(account_commands.app, name="accounts", no_args_is_help=True)
     # A negative amount is told by the ledger; it is not an unknown option.
     app.command(context_settings={"ignore_unknown_options": True})(transfer)
+    app.command()(reverse)
+    app.add_typer(hold_commands.app, name="holds", no_args_is_help=True)
     app.add_typer(payroll_commands.app, name="payroll", no_args_is_help=True)
     app.add_typer(operation_commands.eod, name="eod", no_args_is_help=True)
     app.command()(operation_commands.check)

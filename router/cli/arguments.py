@@ -6,13 +6,17 @@ Everything raises a leaf of ``Malformed``, which ends the command with exit code
 from __future__ import annotations
 
 import re
-from datetime import date
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
 
 from router.limits import CUSTOMER_CHARS_MAX
 from shard.account_numbers import parse_account_no
-from shard.errors import AccountNoMalformed, Malformed
-from shard.money import CURRENCIES
+from shard.errors import AccountNoMalformed, AmountMalformed, Malformed
+from shard.money import CURRENCIES, parse_amount
 
+_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?", re.ASCII)
+_LEG = re.compile(r"([0-9]{1,18})=(-?)(.+)", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -22,6 +26,14 @@ class DateMalformed(Malformed):
 
 class CurrencyMalformed(Malformed):
     """A currency is an ISO 4217 code of three capital letters that this ledger keeps."""
+
+
+class TimeMalformed(Malformed):
+    """A time is written as in RFC 3339 with its zone, such as 2026-11-28T09:30:00Z."""
+
+
+class PairMalformed(Malformed):
+    """It is written NAME=VALUE, each name once."""
 
 
 class TextMalformed(Malformed):
@@ -51,6 +63,44 @@ def read_date(text: str | None) -> date | None:
         return date.fromisoformat(text if _DATE.fullmatch(text) else "")
     except ValueError:
         raise DateMalformed(f"{text!r} is no date. A date is written YYYY-MM-DD.") from None
+
+
+def read_time(text: str) -> datetime:
+    """A time with its zone, in UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None or "T" not in text:
+            raise TimeMalformed
+        return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise TimeMalformed from None
+
+
+def read_plain_amount(text: str) -> Decimal:
+    """An amount of zero or more, in the currency of an account that is not known yet."""
+    if not _AMOUNT.fullmatch(text):
+        raise AmountMalformed(f"{text!r} is no amount.")
+    return Decimal(text)
+
+
+def read_leg(text: str, currency: str) -> tuple[int, Decimal]:
+    """``ACCOUNT=AMOUNT``: an account and what it gets (or, with a minus sign, pays)."""
+    match = _LEG.fullmatch(text)
+    if match is None:
+        raise PairMalformed(f"{text!r} is no leg. It is written ACCOUNT=AMOUNT, -AMOUNT to pay.")
+    amount = parse_amount(match[3], currency)
+    return read_account(match[1]), -amount if match[2] else amount
+
+
+def read_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` each."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name in pairs:
+            raise PairMalformed
+        pairs[name] = value
+    return pairs
 
 
 def read_text(text: str | None, name: str, chars_max: int = CUSTOMER_CHARS_MAX) -> str | None:

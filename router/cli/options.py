@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+OPENABLE_KINDS = ("customer", "internal", "asset", "liability", "income", "expense", "equity")
+"""Suspense and clearing belong to the machinery."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result to stdout as JSON.")]
 Folder = Annotated[
     Path | None,

@@ -62,10 +62,11 @@ def worker(ctx: typer.Context, folder: Folder = None, as_json: AsJson = False) -
     async def work(terminal: Terminal) -> None:
         from router import process_memory
         from router.cli.bank_settings import bank_settings
+        from router.telemetry import tracing_from_environment
         from router.wiring import Bank
 
         settings = bank_settings(folder).model_copy(update={"run_worker": True})
-        async with Bank(settings):
+        async with Bank(settings, tracing=tracing_from_environment()):
             process_memory.settle()
             terminal.note(f"The worker runs, with Temporal at {settings.temporal_address}.")
             try:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 import orjson
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from router.cli.exit_codes import ExitCode
 from router.cli.progress import ProgressStyle, Steps, steps_of
@@ -35,6 +35,17 @@ class Terminal:
             _write_json(document)
         else:
             show(self._data)
+
+    def write(self, piece: bytes) -> None:
+        """Write a part of a result that is no JSON document of ours."""
+        self.steps.close()
+        sys.stdout.flush()
+        sys.stdout.buffer.write(piece)
+
+    def show(self, part: RenderableType) -> None:
+        """Write a part of a result for people."""
+        self.steps.close()
+        self._data.print(part, markup=False)
 
     def note(self, line: str) -> None:
         """Tell the user something that is not the result."""

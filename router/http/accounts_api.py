@@ -1,53 +1,55 @@
-"""``/v1/accounts``: opening, looking, freezing and closing, balances and statements."""
+"""``/v1/accounts``: opening, looking, changing, freezing and closing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from decimal import Decimal
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from router.accounts import Opening
+from router.documents import Document, account_document
 from router.errors import (
     AccountNoTaken,
     AccountOffHome,
     AccountOutsideRanges,
     DirectoryUnavailable,
+    RangeFull,
     ReferenceReused,
     refusal,
 )
+from router.http import examples
 from router.http.answers import json_response
 from router.http.bodies import NoQuery, RequestBody, read_body, reference_of
 from router.http.fields import (
     AccountNo,
     Currency,
     Customer,
-    IsoDate,
     Limit,
+    Metadata,
     PartyName,
+    PlainLimit,
     Reason,
     Reference,
 )
 from router.http.openapi import (
     REFERENCE_PARAMETER,
     REPLAYED_DESCRIPTION,
+    ROUTED,
+    UNKNOWN,
     LeanRoute,
     json_body,
+    json_example,
     problems,
 )
+from router.http.paths import account_in_path, account_parameter
 from router.http.problems import BODY_ERRORS, REPLAYED_HEADER, FieldError, RequestMalformed
-from router.limits import CURSOR_CHARS_MAX
 from router.wiring import Bank
-from shard.account_numbers import parse_account_no
-from shard.accounts import Account, AccountKind, AccountStatus
-from shard.errors import AccountNoMalformed, Malformed, NotFound, RangeMoving, ShardUnavailable
-from shard.limits import PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX
-from shard.money import format_amount
+from shard.accounts import Account, AccountChange, AccountKind, AccountStatus
+from shard.errors import OutcomeUnknown
 from shard.outcomes import Outcome
-from shard.statements import EntryLine
 
 PATH = "/v1/accounts"
 _ONE = f"{PATH}/{{account}}"
@@ -61,20 +63,47 @@ _REFUSED_CHANGES = (
     Outcome.BALANCE_NOT_ZERO,
     Outcome.HOLDS_OPEN,
     Outcome.MONEY_IN_TRANSIT,
+    Outcome.SYSTEM_ACCOUNT,
+    Outcome.INSUFFICIENT_FUNDS,
 )
-_EXAMPLE = {
-    "customer": "C-000123",
-    "currency": "EUR",
-    "kind": "customer",
-    "name": "Ada Lovelace",
-    "overdraft_limit": "0.00",
-    "reference": "OPEN-1",
+_LOCATION = {
+    "Location": {
+        "description": "The account.",
+        "schema": {"type": "string"},
+        "example": "/v1/accounts/2000000123",
+    }
 }
-_ACCOUNT_PARAMETER: Mapping[str, Any] = {
-    "name": "account",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,17}$"},
+_OPENINGS = {
+    "customer": {
+        "customer": "C-000123",
+        "currency": "EUR",
+        "kind": "customer",
+        "name": "Ada Lovelace",
+        "overdraft_limit": "0.00",
+        "reference": "OPEN-1",
+    },
+    "with a minimum": {
+        "customer": "C-000123",
+        "currency": "EUR",
+        "minimum_balance": "25.00",
+        "metadata": {"crm_id": "0042", "branch": "Kreuzberg"},
+        "reference": "OPEN-2",
+    },
+    "of the bank": {
+        "customer": "BANK",
+        "currency": "EUR",
+        "kind": "income",
+        "overdraft_limit": None,
+        "reference": "FEES-EUR",
+    },
+}
+_CHANGES = {
+    "freeze": {"status": "frozen", "reason": "Card reported stolen"},
+    "freeze debits only": {"status": "frozen", "frozen_for": "debits"},
+    "reopen": {"status": "open"},
+    "limits": {"overdraft_limit": "500.00", "reason": "Salary account"},
+    "minimum": {"minimum_balance": "25.00", "overdraft_limit": "0.00"},
+    "metadata": {"metadata": {"crm_id": "0042"}},
 }
 
 
@@ -90,27 +119,46 @@ OpenableKind = Literal[
 """Suspense and clearing accounts belong to the machinery and come with their shard."""
 
 
+FrozenFor = Literal["everything", "debits"]
+
+
 class AccountBody(RequestBody):
-    """An account to open; asking again with the same reference finds it."""
+    """An account to open; asking again with the same reference finds it.
+
+    An account with a ``minimum_balance`` has no overdraft.
+    """
 
     customer: Customer
     currency: Currency
     kind: OpenableKind = AccountKind.CUSTOMER
     name: PartyName | None = None
     overdraft_limit: Limit | None = Decimal(0)
+    minimum_balance: Limit = Decimal(0)
+    metadata: Metadata | None = None
     account: AccountNo | None = None
     reference: Reference | None = None
 
 
 class AccountChangeBody(RequestBody):
-    """A new status; the same status again changes nothing."""
+    """What is to change, one thing at least; all of it is changed, or nothing.
 
-    status: AccountStatus
+    A frozen account neither pays nor is paid; ``frozen_for`` ``debits`` lets it be paid.
+    ``metadata`` replaces all of it. What already is so changes nothing.
+    """
+
+    status: AccountStatus | None = None
+    frozen_for: FrozenFor | None = None
+    overdraft_limit: PlainLimit | None = None
+    minimum_balance: PlainLimit | None = None
+    metadata: Metadata | None = None
     reason: Reason | None = None
 
 
 class AccountObject(BaseModel):
-    """An account; ``overdraft_limit`` null means that it has no floor."""
+    """An account; ``overdraft_limit`` null means that it has no floor.
+
+    ``frozen_for`` is null unless it is frozen.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -119,62 +167,12 @@ class AccountObject(BaseModel):
     currency: str
     kind: AccountKind
     status: AccountStatus
+    frozen_for: FrozenFor | None
     overdraft_limit: str | None
+    minimum_balance: str
+    metadata: dict[str, str]
     shard: int
     opened_on: str
-
-
-class BalanceObject(BaseModel):
-    """Money of an account: available = ledger - held + overdraft limit; null without a floor."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    account: str
-    currency: str
-    ledger: str
-    held: str
-    available: str | None
-    in_transit: str
-    seq: int | str
-    as_of: str
-
-
-class EntryObject(BaseModel):
-    """One change of an account's balance; credit +, debit -."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    seq: int
-    transfer_id: str
-    reference: str
-    amount: str
-    held_delta: str
-    ledger_after: str
-    held_after: str
-    counterparty: str | None
-    business_date: str
-    value_date: str
-    posted_at: str
-    narrative: str | None
-    bucket: int
-
-
-class EntryList(BaseModel):
-    """A page of entries, newest last; ``next_cursor`` null is the end."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    data: list[EntryObject]
-    next_cursor: str | None
-
-
-class EntriesQuery(NoQuery):
-    """Half-open business dates (``from`` <= date < ``to``), and which page of them."""
-
-    from_date: IsoDate | None = Field(None, alias="from", description="First business date.")
-    to_date: IsoDate | None = Field(None, alias="to", description="Business date after the last.")
-    cursor: str | None = Field(None, max_length=CURSOR_CHARS_MAX, description="From the last page.")
-    limit: int = Field(PAGE_ROWS_DEFAULT, ge=1, le=PAGE_ROWS_MAX)
 
 
 class AccountsApi:
@@ -195,6 +193,8 @@ class AccountsApi:
             name=body.name,
             overdraft_limit=body.overdraft_limit,
             account_no=body.account,
+            minimum_balance=body.minimum_balance,
+            metadata=body.metadata,
         )
         opened = await self._accounts.open(opening, actor=_ACTOR)
         headers = {"Location": f"{PATH}/{opened.account.account_no}"}
@@ -208,89 +208,39 @@ class AccountsApi:
         return json_response(self._told(await self._accounts.get(account)))
 
     async def change_account(self, request: Request) -> Response:
-        """Freeze, reopen or close an account."""
-        account_no = _account_in_path(request)
+        """Freeze, reopen or close an account; change its limits or its metadata."""
+        account_no = account_in_path(request)
         body = await read_body(request, AccountChangeBody)
-        account = await self._accounts.change_status(
-            account_no, body.status, actor=_ACTOR, reason=body.reason or _DEFAULT_REASON
+        account = await self._accounts.change(
+            account_no, _wanted_change(body), actor=_ACTOR, reason=body.reason or _DEFAULT_REASON
         )
         return json_response(self._told(account))
 
-    async def get_balance(self, account: AccountNo, query: Annotated[NoQuery, Query()]) -> Response:
-        """An account's money now, in one consistent reading."""
-        balance = await self._accounts.balance(account)
-
-        def told(amount: Decimal) -> str:
-            return format_amount(amount, balance.currency)
-
-        return json_response(
-            {
-                "account": str(balance.account_no),
-                "currency": balance.currency,
-                "ledger": told(balance.ledger),
-                "held": told(balance.held),
-                "available": None if balance.available is None else told(balance.available),
-                "in_transit": told(balance.in_transit),
-                "seq": int(balance.seq) if balance.seq.isdecimal() else balance.seq,
-                "as_of": balance.as_of,
-            }
-        )
-
-    async def list_entries(
-        self, account: AccountNo, query: Annotated[EntriesQuery, Query()]
-    ) -> Response:
-        """A statement: the account's entries in their order, newest last."""
-        if query.from_date and query.to_date and query.from_date > query.to_date:
-            raise RequestMalformed([FieldError("It lies before `from`.", parameter="to")])
-        page = await self._accounts.entries(
-            account,
-            from_date=query.from_date,
-            to_date=query.to_date,
-            cursor=query.cursor,
-            limit=query.limit,
-        )
-        data = [_entry(line, page.currency) for line in page.lines]
-        return json_response({"data": data, "next_cursor": page.next_cursor})
-
-    def _told(self, account: Account) -> dict[str, Any]:
+    def _told(self, account: Account) -> Document:
         """The members of ``AccountObject``."""
-        limit = account.overdraft_limit
-        return {
-            "account": str(account.account_no),
-            "customer": account.customer,
-            "currency": account.currency,
-            "kind": account.kind,
-            "status": account.status,
-            "overdraft_limit": None if limit is None else format_amount(limit, account.currency),
-            "shard": self._bank.routes.owner_now(account.account_no),
-            "opened_on": account.opened_on,
-        }
+        return account_document(account, self._bank.routes.owner_now(account.account_no))
 
 
-def _account_in_path(request: Request) -> int:
-    try:
-        return parse_account_no(request.path_params["account"])
-    except AccountNoMalformed as error:
-        raise RequestMalformed([FieldError(error.detail, parameter="account")]) from None
-
-
-def _entry(line: EntryLine, currency: str) -> dict[str, Any]:
-    """The members of ``EntryObject``."""
-    return {
-        "seq": line.seq,
-        "bucket": line.bucket,
-        "transfer_id": line.transfer_id,
-        "reference": line.reference,
-        "amount": format_amount(line.amount, currency),
-        "held_delta": format_amount(line.held_delta, currency),
-        "ledger_after": format_amount(line.ledger_after, currency),
-        "held_after": format_amount(line.held_after, currency),
-        "counterparty": None if line.counterparty is None else str(line.counterparty),
-        "business_date": line.business_date,
-        "value_date": line.value_date,
-        "posted_at": line.posted_at,
-        "narrative": line.narrative,
-    }
+def _wanted_change(body: AccountChangeBody) -> AccountChange:
+    """What a body asks for; raises ``RequestMalformed``."""
+    given = body.model_fields_set - {"reason"}
+    if not given:
+        raise RequestMalformed([FieldError("Nothing is to change.", pointer="")])
+    if nulls := sorted(name for name in given if getattr(body, name) is None):
+        # Null could be meant as "none", or as "as it is".
+        message = "It cannot be null; leave out what stays as it is."
+        raise RequestMalformed([FieldError(message, pointer=f"/{name}") for name in nulls])
+    is_freeze = body.status is AccountStatus.FROZEN
+    if body.frozen_for is not None and not is_freeze:
+        message = "It goes with the status `frozen` only."
+        raise RequestMalformed([FieldError(message, pointer="/frozen_for")])
+    return AccountChange(
+        status=body.status,
+        credits_when_frozen=body.frozen_for == "debits" if is_freeze else None,
+        overdraft_limit=body.overdraft_limit,
+        minimum_balance=body.minimum_balance,
+        metadata=body.metadata,
+    )
 
 
 def add_accounts(app: FastAPI, bank: Bank) -> None:
@@ -298,20 +248,17 @@ def add_accounts(app: FastAPI, bank: Bank) -> None:
     api = AccountsApi(bank)
     _add_opening(app, api)
     _add_change(app, api)
-    readings: tuple[tuple[str, Callable[..., Any], type[BaseModel]], ...] = (
-        (_ONE, api.get_account, AccountObject),
-        (f"{_ONE}/balance", api.get_balance, BalanceObject),
-        (f"{_ONE}/entries", api.list_entries, EntryList),
+    app.router.add_api_route(
+        _ONE,
+        api.get_account,
+        methods=["GET"],
+        tags=["accounts"],
+        response_model=AccountObject,
+        responses={
+            200: json_example(examples.ACCOUNT),
+            **problems(_ONE, *UNKNOWN, *ROUTED),
+        },
     )
-    for path, endpoint, model in readings:
-        app.router.add_api_route(
-            path,
-            endpoint,
-            methods=["GET"],
-            tags=["accounts"],
-            response_model=model,
-            responses=problems(path, Malformed(), NotFound(), ShardUnavailable()),
-        )
 
 
 def _add_opening(app: FastAPI, api: AccountsApi) -> None:
@@ -326,8 +273,10 @@ def _add_opening(app: FastAPI, api: AccountsApi) -> None:
             200: {
                 "model": AccountObject,
                 "description": "Opened before.",
-                "headers": REPLAYED_DESCRIPTION,
+                "headers": {**_LOCATION, **REPLAYED_DESCRIPTION},
+                **json_example(examples.ACCOUNT),
             },
+            201: {"headers": _LOCATION, **json_example(examples.ACCOUNT)},
             **problems(
                 PATH,
                 *BODY_ERRORS,
@@ -336,13 +285,14 @@ def _add_opening(app: FastAPI, api: AccountsApi) -> None:
                 AccountOutsideRanges(),
                 AccountOffHome(),
                 DirectoryUnavailable(),
-                ShardUnavailable(),
-                RangeMoving(),
+                RangeFull(),
+                *ROUTED,
+                OutcomeUnknown(),
             ),
         },
         openapi_extra={
             "parameters": [REFERENCE_PARAMETER],
-            "requestBody": json_body(AccountBody, {"customer": _EXAMPLE}),
+            "requestBody": json_body(AccountBody, _OPENINGS),
         },
         route_class_override=LeanRoute,
     )
@@ -355,17 +305,20 @@ def _add_change(app: FastAPI, api: AccountsApi) -> None:
         methods=["PATCH"],
         tags=["accounts"],
         response_model=AccountObject,
-        responses=problems(
-            _ONE,
-            *BODY_ERRORS,
-            NotFound(),
-            *(refusal(outcome) for outcome in _REFUSED_CHANGES),
-            ShardUnavailable(),
-            RangeMoving(),
-        ),
+        responses={
+            200: json_example(examples.ACCOUNT_FROZEN),
+            **problems(
+                _ONE,
+                *BODY_ERRORS,
+                *UNKNOWN,
+                *(refusal(outcome) for outcome in _REFUSED_CHANGES),
+                *ROUTED,
+                OutcomeUnknown(),
+            ),
+        },
         openapi_extra={
-            "parameters": [_ACCOUNT_PARAMETER],
-            "requestBody": json_body(AccountChangeBody, {"freeze": {"status": "frozen"}}),
+            "parameters": [account_parameter("The account to change.")],
+            "requestBody": json_body(AccountChangeBody, _CHANGES),
         },
         route_class_override=LeanRoute,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -11,14 +11,23 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from router.http.accounts_api import AccountBody, AccountChangeBody, add_accounts
+from router.http.admission import Admission
+from router.http.bulk_api import BulkAnswer, add_bulk
 from router.http.envelope import Envelope
+from router.http.holds_api import CaptureBody, HoldBody, IncreaseBody, VoidBody, add_holds
 from router.http.openapi import DescribedApp
 from router.http.operations_api import add_operations
 from router.http.problems import on_http_exception, on_ledger_error, on_parameters_malformed
-from router.http.transfers_api import TransferBody, add_transfers
+from router.http.reads_api import add_reads
+from router.http.transfer_shapes import TransferBody
+from router.http.transfers_api import ReversalBody, add_transfers
 from router.telemetry import Metrics
 from router.wiring import Bank
 from shard.errors import LedgerError
+
+if TYPE_CHECKING:
+    # Its packages are an optional extra.
+    from router.tracing import Tracing
 
 _DESCRIPTION: Final = """
 A bank's ledger on many PostgreSQL shards.
@@ -30,10 +39,20 @@ A bank's ledger on many PostgreSQL shards.
 """
 
 
-def create_app(bank: Bank, metrics: Metrics) -> FastAPI:
+def create_app(bank: Bank, metrics: Metrics, tracing: Tracing | None = None) -> FastAPI:
     """The application; ``bank`` is opened and closed by the caller."""
     app = DescribedApp(
-        models=(TransferBody, AccountBody, AccountChangeBody),
+        models=(
+            TransferBody,
+            ReversalBody,
+            BulkAnswer,
+            HoldBody,
+            CaptureBody,
+            IncreaseBody,
+            VoidBody,
+            AccountBody,
+            AccountChangeBody,
+        ),
         title="Sharded ledger",
         version=version("sharded-ledger"),
         description=_DESCRIPTION,
@@ -49,9 +68,14 @@ def create_app(bank: Bank, metrics: Metrics) -> FastAPI:
         },
     )
     add_transfers(app, bank, metrics)
+    add_bulk(app, bank, metrics)
+    add_holds(app, bank)
     add_accounts(app, bank)
+    add_reads(app, bank)
     add_operations(app, bank, metrics)
-    app.add_middleware(Envelope, metrics=metrics)
+    admission = Admission(shard.lanes for shard in bank.shards.values())
+    metrics.registry.register(admission)
+    app.add_middleware(Envelope, metrics=metrics, admission=admission, tracing=tracing)
     return app
 
 

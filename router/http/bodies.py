@@ -20,6 +20,10 @@ from shard.errors import ReferenceMalformed
 from shard.references import parse_reference
 
 REFERENCE_HEADER = "Idempotency-Key"
+REFERENCE_IN_SCOPE = "ledger.reference"
+"""Where the log finds the reference of a request that failed."""
+
+_JSON = "application/json"
 
 
 def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
@@ -51,14 +55,18 @@ Body = TypeVar("Body", bound=RequestBody)
 
 
 async def read_body(request: Request, model: type[Body]) -> Body:
-    """Read the request's body as one ``model``; raises ``Malformed`` with JSON pointers.
+    """Read the request's body as one ``model``; raises ``Malformed`` with JSON pointers."""
+    check_media_type(request, _JSON)
+    if request.scope["query_string"]:
+        _refuse_parameters(request)
+    return parse_body(await _read_bounded(request), model)
+
+
+def parse_body(raw: bytes, model: type[Body]) -> Body:
+    """One ``model`` from the bytes of a JSON document; raises ``Malformed`` with JSON pointers.
 
     Nesting is bounded by pydantic's parser, which stops at 200 levels.
     """
-    _check_media_type(request)
-    if request.scope["query_string"]:
-        _refuse_parameters(request)
-    raw = await _read_bounded(request)
     try:
         body = model.model_validate_json(raw)
     except ValidationError as error:
@@ -84,6 +92,7 @@ def reference_of(request: Request, in_body: str | None) -> str:
     if in_body is not None and in_body != reference:
         detail = f"The body's reference and {REFERENCE_HEADER} differ."
         raise RequestMalformed([FieldError(detail, pointer="/reference", header=REFERENCE_HEADER)])
+    request.scope[REFERENCE_IN_SCOPE] = reference
     return reference
 
 
@@ -102,13 +111,14 @@ def _reference_in_header(request: Request) -> str | None:
         raise RequestMalformed([FieldError(error.detail, header=REFERENCE_HEADER)]) from None
 
 
-def _check_media_type(request: Request) -> None:
+def check_media_type(request: Request, expected: str) -> None:
+    """Raise ``MediaTypeUnsupported`` unless the body is ``expected``, in UTF-8."""
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    if media_type.strip().lower() != "application/json":
-        raise MediaTypeUnsupported
+    if media_type.strip().lower() != expected:
+        raise MediaTypeUnsupported(f'Send the body with "Content-Type: {expected}".')
     name, _, charset = parameters.partition("=")
     if name.strip().lower() == "charset" and charset.strip(' "').lower() not in ("utf-8", "utf8"):
-        raise MediaTypeUnsupported
+        raise MediaTypeUnsupported("The body must be in UTF-8.")
 
 
 def _refuse_parameters(request: Request) -> None:

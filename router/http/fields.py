@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -18,10 +18,14 @@ from pydantic_core import PydanticCustomError
 
 from router.limits import (
     CUSTOMER_CHARS_MAX,
+    METADATA_KEY_CHARS_MAX,
+    METADATA_KEYS_MAX,
+    METADATA_VALUE_CHARS_MAX,
     NAME_CHARS_MAX,
     NARRATIVE_CHARS_MAX,
     REASON_CHARS_MAX,
 )
+from router.past_times import PastTimeMalformed, parse_past_time
 from shard.account_numbers import parse_account_no
 from shard.errors import AccountNoMalformed, AmountMalformed, Malformed, ReferenceMalformed
 from shard.money import CURRENCIES, currency_of, parse_amount, parse_signed_limit
@@ -30,12 +34,22 @@ from shard.references import parse_reference
 Value = TypeVar("Value")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f]*$"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_INSTANT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})",
+    re.ASCII,
+)
+_SIGNED_AMOUNT = re.compile(r"-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?", re.ASCII)
 _ABSENT = Decimal(0)
 
 
 class _DateMalformed(Malformed):
     """A date is written YYYY-MM-DD."""
+
+
+class _InstantMalformed(Malformed):
+    """A time is written as in RFC 3339 with its zone, such as 2026-11-28T09:30:00Z."""
 
 
 class _CurrencyMalformed(Malformed):
@@ -87,6 +101,33 @@ def _parse_date(text: str) -> date:
         raise _DateMalformed from None
 
 
+def _parse_instant(text: str) -> datetime:
+    if not _INSTANT.fullmatch(text):
+        raise _InstantMalformed
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _InstantMalformed from None
+
+
+def _parse_signed_amount(text: str) -> Decimal:
+    if not _SIGNED_AMOUNT.fullmatch(text) or not Decimal(text):
+        raise AmountMalformed
+    return Decimal(text)
+
+
+def _parse_plain_limit(text: str) -> Decimal:
+    if text.startswith("-") or not _SIGNED_AMOUNT.fullmatch(text):
+        raise AmountMalformed
+    return Decimal(text)
+
+
+def _parse_plain_amount(text: str) -> Decimal:
+    if text.startswith("-"):
+        raise AmountMalformed
+    return _parse_signed_amount(text)
+
+
 def _parse_currency(text: str) -> str:
     if text not in CURRENCIES:
         raise _CurrencyMalformed
@@ -128,6 +169,30 @@ Amount = Annotated[
         }
     ),
 ]
+SignedAmount = Annotated[
+    Decimal,
+    PlainValidator(_read_text(_parse_signed_amount, AmountMalformed), json_schema_input_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
+            "description": "Credit +, debit -; never zero, with at most the currency's decimals.",
+            "examples": ["-20.00"],
+        }
+    ),
+]
+PlainAmount = Annotated[
+    Decimal,
+    PlainValidator(_read_text(_parse_plain_amount, AmountMalformed), json_schema_input_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
+            "description": "More than zero, with at most the decimals of the account's currency.",
+            "examples": ["5.00"],
+        }
+    ),
+]
 Limit = Annotated[
     Decimal,
     PlainValidator(_read_money(parse_signed_limit), json_schema_input_type=str),
@@ -139,15 +204,49 @@ Limit = Annotated[
         }
     ),
 ]
+PlainLimit = Annotated[
+    Decimal,
+    PlainValidator(_read_text(_parse_plain_limit, AmountMalformed), json_schema_input_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
+            "description": "Zero or more, with at most the decimals of the account's currency.",
+            "examples": ["50.00"],
+        }
+    ),
+]
 IsoDate = Annotated[
     date,
     PlainValidator(_read_text(_parse_date, _DateMalformed), json_schema_input_type=str),
     WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-11-21"]}),
 ]
+Instant = Annotated[
+    datetime,
+    PlainValidator(_read_text(_parse_instant, _InstantMalformed), json_schema_input_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-28T09:30:00Z"]}),
+]
+PastTime = Annotated[
+    datetime | date,
+    PlainValidator(_read_text(parse_past_time, PastTimeMalformed), json_schema_input_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "anyOf": [{"format": "date-time"}, {"format": "date"}],
+            "examples": ["2026-11-21T09:30:00Z", "2026-11-21"],
+        }
+    ),
+]
 
 
 def _text(chars_max: int, example: str, description: str | None = None) -> Any:
-    return Field(min_length=1, max_length=chars_max, examples=[example], description=description)
+    return Field(
+        min_length=1,
+        max_length=chars_max,
+        examples=[example],
+        description=description,
+        json_schema_extra={"pattern": _PRINTABLE},
+    )
 
 
 _Printable = AfterValidator(_without_control_characters)
@@ -158,4 +257,14 @@ Customer = Annotated[
     str,
     _text(CUSTOMER_CHARS_MAX, "C-000123", "The customer's number; it decides on the shard."),
     _Printable,
+]
+MetadataKey = Annotated[str, _text(METADATA_KEY_CHARS_MAX, "crm_id"), _Printable]
+MetadataValue = Annotated[str, Field(max_length=METADATA_VALUE_CHARS_MAX), _Printable]
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue],
+    Field(
+        max_length=METADATA_KEYS_MAX,
+        examples=[{"crm_id": "0042"}],
+        description="The channel's own notes; they mean nothing to the ledger.",
+    ),
 ]

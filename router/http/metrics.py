@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from router.limits import PROBE_TIMEOUT_S
@@ -19,7 +19,7 @@ _ITEM_LABELS = ["shard", "state", "currency"]
 
 
 class BankCollector(Collector):
-    """Gauges of one bank: lanes and convoys from memory, suspense from the last ``refresh``."""
+    """Gauges of one bank: convoys from memory, suspense from the last ``refresh``."""
 
     def __init__(self, bank: Bank) -> None:
         self._shards = bank.shards
@@ -33,27 +33,8 @@ class BankCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metric families of this moment."""
-        yield from self._lanes()
         yield from self._sagas()
         yield from self._suspense()
-
-    def _lanes(self) -> Iterator[Metric]:
-        queued = GaugeMetricFamily(
-            "ledger_lane_queued_commands", "Commands that wait for a lane.", labels=["shard"]
-        )
-        batches = CounterMetricFamily(
-            "ledger_lane_batches", "Batches posted by this process.", labels=["shard"]
-        )
-        commands = CounterMetricFamily(
-            "ledger_lane_commands",
-            "Commands posted by this process; divided by batches, the batch size.",
-            labels=["shard"],
-        )
-        for number, shard in self._shards.items():
-            queued.add_metric([str(number)], shard.lanes.queued_commands)
-            batches.add_metric([str(number)], shard.lanes.batches)
-            commands.add_metric([str(number)], shard.lanes.commands)
-        yield from (queued, batches, commands)
 
     def _sagas(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(

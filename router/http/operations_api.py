@@ -11,10 +11,12 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
+from router.http import examples
 from router.http.answers import json_response
 from router.http.bodies import NoQuery
+from router.http.lane_metrics import LaneCollector
 from router.http.metrics import BankCollector
-from router.http.openapi import LeanRoute, problems
+from router.http.openapi import LeanRoute, json_example, problems
 from router.http.problems import NotReady
 from router.limits import PROBE_TIMEOUT_S
 from router.telemetry import Metrics
@@ -31,6 +33,7 @@ _VERBOSE = {
     "description": "Tell each check by name.",
     "allowEmptyValue": True,
     "schema": {"type": "string"},
+    "example": "",
 }
 
 
@@ -95,6 +98,7 @@ class OperationsApi:
         self._registry = metrics.registry
         self._collector = BankCollector(bank)
         self._registry.register(self._collector)
+        self._registry.register(LaneCollector(bank.shards))
 
     async def list_shards(self, query: Annotated[NoQuery, Query()]) -> Response:
         """Every shard with its ranges, their epochs and states, and this process's load on it."""
@@ -203,11 +207,11 @@ def add_operations(app: FastAPI, bank: Bank, metrics: Metrics) -> None:
         methods=["GET"],
         tags=["operations"],
         response_model=ShardList,
-        responses=problems("/v1/shards"),
+        responses={200: json_example(examples.SHARDS), **problems("/v1/shards")},
     )
-    for path, endpoint, faults, parameters in (
-        ("/livez", api.live, (), []),
-        ("/readyz", api.ready, (NotReady(),), [_VERBOSE]),
+    for path, endpoint, told, faults, parameters in (
+        ("/livez", api.live, {"status": "alive"}, (), []),
+        ("/readyz", api.ready, examples.READY, (NotReady(),), [_VERBOSE]),
     ):
         app.router.add_api_route(
             path,
@@ -215,7 +219,7 @@ def add_operations(app: FastAPI, bank: Bank, metrics: Metrics) -> None:
             methods=["GET"],
             tags=["operations"],
             response_model=Health,
-            responses=problems(path, *faults),
+            responses={200: json_example(told), **problems(path, *faults)},
             openapi_extra={"parameters": parameters},
             route_class_override=LeanRoute,
         )
@@ -225,6 +229,9 @@ def add_operations(app: FastAPI, bank: Bank, metrics: Metrics) -> None:
         methods=["GET"],
         tags=["operations"],
         response_class=PlainTextResponse,
-        responses=problems("/metrics"),
+        responses={
+            200: {"content": {"text/plain": {"example": examples.METRICS}}},
+            **problems("/metrics"),
+        },
         route_class_override=LeanRoute,
     )

@@ -20,8 +20,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
-from router.errors import RefusalReplayed
+from router.errors import NotOneShard, RefusalReplayed
 from router.limits import FIELD_ERRORS_MAX, POINTER_CHARS_MAX, RETRY_AFTER_S
 from router.telemetry import current_trace_id
 from shard.errors import LedgerError, Malformed, Refused
@@ -29,20 +30,24 @@ from shard.outcomes import MEANINGS, Meaning
 
 _log = structlog.get_logger(__name__)
 
+FAULT_IN_SCOPE = "ledger.fault"
+"""Where the log finds code and detail of a request that was answered with a fault."""
+
 MEDIA_TYPE = "application/problem+json"
 REPLAYED_HEADER = "Idempotent-Replayed"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong place of a request: a JSON pointer into its body, a parameter or a header."""
+    """One wrong place: a JSON pointer into the body, a parameter, a header, or a line of NDJSON."""
 
     detail: str
     pointer: str | None = None
     parameter: str | None = None
     header: str | None = None
+    line: int | None = None
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, str | int]:
         """The members that are known."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
@@ -63,13 +68,28 @@ class BodyTooLarge(Malformed):
 
 
 class MediaTypeUnsupported(Malformed):
-    """The body must be JSON in UTF-8, sent with "Content-Type: application/json"."""
+    """The body's media type is not the one that this operation takes, in UTF-8."""
 
     code = "MEDIA_TYPE_UNSUPPORTED"
     http_status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
-BODY_ERRORS: Final[tuple[LedgerError, ...]] = (Malformed(), BodyTooLarge(), MediaTypeUnsupported())
+class LineElsewhere(NotOneShard):
+    """Lines that are to be booked as one unit must all belong to one shard."""
+
+    def __init__(self, line: int) -> None:
+        super().__init__()
+        self.errors = (FieldError("This line needs another shard than the others.", line=line),)
+
+
+MALFORMED_PARAMETER: Final = RequestMalformed(
+    [FieldError("It is a number of seconds above zero, such as 2.5.", header="Request-Timeout")]
+)
+BODY_ERRORS: Final[tuple[LedgerError, ...]] = (
+    RequestMalformed([FieldError("This name is not known here.", pointer="/value_dte")]),
+    BodyTooLarge(),
+    MediaTypeUnsupported(),
+)
 """What every operation with a body can answer."""
 
 
@@ -91,6 +111,7 @@ class FieldProblem(BaseModel):
     pointer: str | None = Field(None, description="JSON pointer (RFC 6901) into the body.")
     parameter: str | None = Field(None, description="Name of a path or query parameter.")
     header: str | None = Field(None, description="Name of a header.")
+    line: int | None = Field(None, description="Line of an NDJSON body, counted from 1.")
 
 
 class Problem(BaseModel):
@@ -125,14 +146,28 @@ def problem_response(request: Request, error: LedgerError) -> Response:
     if isinstance(error, BodyTooLarge):
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        request.scope[FAULT_IN_SCOPE] = (kind.code, error.detail)
     return _response(request, kind, _detail_of(error, kind), _field_errors(error), headers)
+
+
+def problem_of(error: LedgerError, instance: str) -> dict[str, Any]:
+    """The problem that an error becomes, for answers that tell of several requests."""
+    return _told(error, instance, current_trace_id.get())
+
+
+def _told(error: LedgerError, instance: str, trace_id: str) -> dict[str, Any]:
+    kind = _kind_of(error)
+    document = _document(kind, _detail_of(error, kind), instance, trace_id)
+    if errors := _field_errors(error):
+        document["errors"] = [each.as_json() for each in errors]
+    return document
 
 
 def _detail_of(error: LedgerError, kind: _Kind) -> str:
     """A refusal is the client's business; why a server is down may name hosts and stays inside."""
     if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return error.detail
-    _log.warning("answered_with_fault", code=kind.code, detail=error.detail)
     return inspect.getdoc(error) or kind.code
 
 
@@ -150,7 +185,7 @@ def _kind_of(error: LedgerError) -> _Kind:
 
 
 def _field_errors(error: LedgerError) -> Sequence[FieldError]:
-    if isinstance(error, RequestMalformed):
+    if isinstance(error, RequestMalformed | LineElsewhere):
         return error.errors
     if isinstance(error, Malformed) and error.pointer:
         return (FieldError(error.detail, pointer=error.pointer),)
@@ -189,7 +224,7 @@ def _document(kind: _Kind, detail: str, instance: str, trace_id: str) -> dict[st
 
 def example_of(error: LedgerError, instance: str) -> dict[str, Any]:
     """The problem that an error becomes, as the OpenAPI document shows it."""
-    return _document(_kind_of(error), error.detail, instance, "4bf92f3577b34da6a3ce929d0e0e4736")
+    return _told(error, instance, "4bf92f3577b34da6a3ce929d0e0e4736")
 
 
 async def on_ledger_error(request: Request, error: LedgerError) -> Response:
@@ -201,7 +236,19 @@ async def on_http_exception(request: Request, error: HTTPException) -> Response:
     """Exception handler for what the framework refuses itself: unknown paths and methods."""
     status = HTTPStatus(error.status_code)
     kind = _Kind(status.name, status, is_retryable=status == HTTPStatus.SERVICE_UNAVAILABLE)
-    return _response(request, kind, f"{status.description or status.phrase}.", (), error.headers)
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_allowed(request)))
+    return _response(request, kind, f"{status.description or status.phrase}.", (), headers)
+
+
+def _methods_allowed(request: Request) -> set[str]:
+    """The methods of all routes with this path; Starlette itself tells those of the first one."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods
+    return methods
 
 
 async def on_parameters_malformed(request: Request, error: RequestValidationError) -> Response:

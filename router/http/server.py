@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -22,11 +23,13 @@ from router.http.app import create_app
 from router.http.one_write import OneWriteProtocol
 from router.limits import (
     BACKLOG_CONNECTIONS,
+    CONNECTIONS_MAX,
+    DESCRIPTORS_RESERVED,
     KEEP_ALIVE_S,
     SHUTDOWN_GRACE_S,
 )
 from router.settings import Settings
-from router.telemetry import Metrics
+from router.telemetry import Metrics, tracing_from_environment
 from router.wiring import Bank
 from shard.errors import Misconfigured
 
@@ -52,16 +55,33 @@ async def serve(settings: Settings, *, on_start: Callable[[str], None] | None = 
     listener = listen(
         settings.http_host, settings.http_port, allow_remote=settings.http_allow_remote
     )
-    metrics = Metrics()
+    metrics, tracing = Metrics(), tracing_from_environment()
+    OneWriteProtocol.connections_max = _room_for_connections()
     with listener:
-        async with Bank(settings, observer=metrics) as bank:
+        async with Bank(settings, observer=metrics, tracing=tracing) as bank:
             url = url_of(listener)
             _log.info("serving", url=url)
-            server = make_server(create_app(bank, metrics))
+            server = make_server(create_app(bank, metrics, tracing))
             process_memory.settle()
             if on_start is not None:
                 on_start(url)
             await server.serve(sockets=[listener])
+    if tracing is not None:
+        await asyncio.to_thread(tracing.close)
+
+
+def _room_for_connections() -> int:
+    """How many connections may be open: as many as wanted, or as the operating system allows.
+
+    Many systems allow a process a thousand descriptors unless it asks for more; one that has
+    none left can neither accept nor refuse.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + DESCRIPTORS_RESERVED
+    if allowed < wanted:
+        allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return min(CONNECTIONS_MAX, max(1, allowed - DESCRIPTORS_RESERVED))
 
 
 def url_of(listener: socket.socket) -> str:

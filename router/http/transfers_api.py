@@ -4,83 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import structlog
 from fastapi import FastAPI, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
 
-from router.errors import RefusalReplayed, refusal
+from router.documents import transfer_document
+from router.errors import InTransit, NotOneShard, RefusalReplayed, refusal
+from router.http import examples
 from router.http.answers import json_response
 from router.http.bodies import NoQuery, RequestBody, read_body, reference_of
-from router.http.fields import AccountNo, Amount, Currency, IsoDate, Narrative, Reference
+from router.http.fields import AccountNo, Narrative, PlainAmount, Reference
 from router.http.openapi import (
     REFERENCE_PARAMETER,
     REPLAYED_DESCRIPTION,
+    ROUTED,
+    UNKNOWN,
     LeanRoute,
     json_body,
+    json_example,
     problems,
 )
-from router.http.problems import BODY_ERRORS, REPLAYED_HEADER
-from router.limits import PREFER_WAIT_MAX_S
-from router.telemetry import Metrics
-from router.transfers import Submitted, TransferRequest
-from router.wiring import Bank
-from shard.commands import MoneyState
-from shard.errors import (
-    LedgerError,
-    Malformed,
-    NotFound,
-    OutcomeUnknown,
-    Overloaded,
-    RangeMoving,
-    Refused,
-    ShardUnavailable,
+from router.http.paths import (
+    account_in_path,
+    account_parameter,
+    reference_in_path,
+    reference_parameter,
+    reference_path,
 )
-from shard.money import format_amount
+from router.http.problems import BODY_ERRORS, REPLAYED_HEADER
+from router.http.transfer_shapes import (
+    PATH_TAKEN,
+    TransferBody,
+    TransferObject,
+    status_of,
+    wanted_by,
+)
+from router.limits import PREFER_WAIT_MAX_S
+from router.reversals import ReversalRequest
+from router.telemetry import Metrics
+from router.transfer_requests import TransferRequest
+from router.transfers import Submitted
+from router.wiring import Bank
+from shard.errors import LedgerError, OutcomeUnknown, Refused
 from shard.outcomes import Outcome
 from shard.transfers import TransferRecord
 
 _log = structlog.get_logger(__name__)
 
 PATH = "/v1/transfers"
-_EVIDENCE_PENDING = frozenset({MoneyState.IN_TRANSIT, MoneyState.NEEDS_REPAIR})
-_PATH_TAKEN = {MoneyState.POSTED: "local", MoneyState.IN_TRANSIT: "cross"}
-
-
-class TransferBody(RequestBody):
-    """One debtor pays one creditor."""
-
-    reference: Reference | None = None
-    debtor_account: AccountNo
-    creditor_account: AccountNo
-    currency: Currency
-    amount: Amount
-    narrative: Narrative | None = None
-    value_date: IsoDate | None = None
-
-
-class TransferObject(BaseModel):
-    """A transfer as it stands now: what was asked, where the money is, what proves it."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: str
-    reference: str
-    debtor_account: str
-    creditor_account: str | None
-    amount: str
-    currency: str
-    request_state: Literal["accepted", "refused"]
-    money_state: MoneyState
-    evidence_state: Literal["present", "pending"]
-    code: str | None
-    business_date: str
-    posted_at: str | None
-    delivered_at: str | None
-    workflow: str | None
-
-
+_PATH_PARAMETERS = (
+    account_parameter("The debtor's account."),
+    reference_parameter("Of the transfer to take back.", "PAY-17"),
+)
 _PREFER_PARAMETER: Mapping[str, Any] = {
     "name": "Prefer",
     "in": "header",
@@ -90,10 +66,15 @@ _PREFER_PARAMETER: Mapping[str, Any] = {
     "example": "wait=2",
 }
 _ANSWER_HEADERS: Mapping[str, Any] = {
-    "Location": {"description": "The transfer.", "schema": {"type": "string"}},
+    "Location": {
+        "description": "The transfer.",
+        "schema": {"type": "string"},
+        "example": "/v1/transfers/2000000123/PAY-17",
+    },
     "Preference-Applied": {
         "description": "How long the answer was willing to wait.",
         "schema": {"type": "string"},
+        "example": "wait=2",
     },
 }
 _REFUSALS = (
@@ -103,8 +84,20 @@ _REFUSALS = (
     Outcome.ACCOUNT_CLOSED,
     Outcome.ACCOUNT_FROZEN,
     Outcome.CURRENCY_MISMATCH,
+    Outcome.SEQUENCE_MISMATCH,
+    Outcome.INSUFFICIENT_FUNDS,
+    Outcome.LIMIT_EXCEEDED,
+)
+_REFUSED_REVERSALS = (
+    Outcome.REFERENCE_REUSED,
+    Outcome.ACCOUNT_CLOSED,
+    Outcome.ACCOUNT_FROZEN,
+    Outcome.NOT_REVERSIBLE,
+    Outcome.REVERSAL_EXCEEDED,
     Outcome.INSUFFICIENT_FUNDS,
 )
+_ONE = f"{PATH}/{{account}}/{{reference}}"
+_REVERSALS = f"{_ONE}/reversals"
 _EXAMPLE = {
     "reference": "PAY-17",
     "debtor_account": "2000000123",
@@ -114,6 +107,29 @@ _EXAMPLE = {
     "narrative": "Rent",
     "value_date": None,
 }
+
+
+_LEGS_EXAMPLE = {
+    "reference": "INV-4",
+    "legs": [
+        {"account": "2000000123", "amount": "-20.00"},
+        {"account": "2000000456", "amount": "19.50"},
+        {"account": "2000000789", "amount": "0.50"},
+    ],
+    "currency": "EUR",
+}
+
+
+class ReversalBody(RequestBody):
+    """What to take back; without an amount all that the creditor was paid.
+
+    ``creditor_account`` tells whose part of a transfer with several creditors.
+    """
+
+    reference: Reference | None = None
+    amount: PlainAmount | None = None
+    creditor_account: AccountNo | None = None
+    narrative: Narrative | None = None
 
 
 class TransfersApi:
@@ -132,15 +148,7 @@ class TransfersApi:
         """
         body = await read_body(request, TransferBody)
         wait_s = _preferred_wait_s(request)
-        wanted = TransferRequest(
-            reference=reference_of(request, body.reference),
-            debtor=body.debtor_account,
-            creditor=body.creditor_account,
-            amount=body.amount,
-            currency=body.currency,
-            narrative=body.narrative,
-            value_date=body.value_date,
-        )
+        wanted = wanted_by(body, reference_of(request, body.reference))
         submitted = await self._submit(wanted)
         record = submitted.record
         if wait_s is not None:
@@ -155,7 +163,48 @@ class TransfersApi:
     ) -> Response:
         """A transfer as it stands now."""
         record = await self._bank.transfers.get(account, reference)
-        return json_response(self._told(record))
+        return json_response(transfer_document(record))
+
+    async def reverse_transfer(self, request: Request) -> Response:
+        """Take a transfer back, wholly or in part, never more in all than it paid.
+
+        What is still in transit is recalled as a whole; what has arrived is debited from its
+        creditor. Repeating the request with the same reference is always safe.
+        """
+        account, original = account_in_path(request), reference_in_path(request)
+        body = await read_body(request, ReversalBody)
+        reversal = ReversalRequest(
+            debtor=account,
+            original=original,
+            reference=reference_of(request, body.reference),
+            amount=body.amount,
+            creditor=body.creditor_account,
+            narrative=body.narrative,
+        )
+        try:
+            submitted = await self._bank.reversals.reverse(reversal)
+        except RefusalReplayed:
+            self._replays.inc()
+            raise
+        record = submitted.record
+        headers = {"Location": f"{PATH}/{account}/{original}/reversals/{record.reference}"}
+        if submitted.is_replay:
+            self._replays.inc()
+            headers[REPLAYED_HEADER] = "true"
+        status = status_of(record, is_replay=submitted.is_replay)
+        return json_response(transfer_document(record), status, headers)
+
+    async def get_reversal(
+        self,
+        account: Annotated[AccountNo, Path(description="The debtor's account.")],
+        reference: Annotated[Reference, Path(description="Of the transfer taken back.")],
+        reversal: Annotated[Reference, reference_path("Of the reversal itself.", "REV-17")],
+        query: Annotated[NoQuery, Query()],
+    ) -> Response:
+        """A reversal as it stands now; its debtor is the creditor of the original."""
+        return json_response(
+            transfer_document(await self._bank.reversals.get(account, reference, reversal))
+        )
 
     async def _submit(self, wanted: TransferRequest) -> Submitted:
         try:
@@ -169,7 +218,7 @@ class TransfersApi:
         if submitted.is_replay:
             self._replays.inc()
         else:
-            path = _PATH_TAKEN.get(submitted.record.money_state, "none")
+            path = PATH_TAKEN.get(submitted.record.money_state, "none")
             self._transfers.labels(submitted.record.outcome, path).inc()
         return submitted
 
@@ -187,38 +236,9 @@ class TransfersApi:
             headers["Preference-Applied"] = f"wait={waited_s}"
         if is_replay:
             headers[REPLAYED_HEADER] = "true"
-            status = HTTPStatus.OK
-        elif record.money_state is MoneyState.IN_TRANSIT:
-            status = HTTPStatus.ACCEPTED
-        else:
-            status = HTTPStatus.CREATED
-        return json_response(self._told(record), status, headers)
-
-    def _told(self, record: TransferRecord) -> dict[str, Any]:
-        """The members of ``TransferObject``."""
-        is_accepted = record.outcome is Outcome.POSTED
-        code = record.return_code if is_accepted else record.outcome
-        return {
-            "id": record.transfer_id,
-            "reference": record.reference,
-            "debtor_account": str(record.home),
-            "creditor_account": None if record.creditor is None else str(record.creditor),
-            "amount": format_amount(record.amount, record.currency),
-            "currency": record.currency,
-            "request_state": "accepted" if is_accepted else "refused",
-            "money_state": record.money_state,
-            "evidence_state": "pending" if record.money_state in _EVIDENCE_PENDING else "present",
-            "code": code,
-            "business_date": record.business_date,
-            "posted_at": record.posted_at if is_accepted else None,
-            "delivered_at": record.delivered_at,
-            "workflow": _workflow_of(record),
-        }
-
-
-def _workflow_of(record: TransferRecord) -> str | None:
-    """The id of the workflow that carried the money first, as Temporal's UI shows it."""
-    return f"convoy/{record.booked_on}/{record.convoy}" if record.convoy is not None else None
+        return json_response(
+            transfer_document(record), status_of(record, is_replay=is_replay), headers
+        )
 
 
 def _preferred_wait_s(request: Request) -> int | None:
@@ -246,18 +266,51 @@ def add_transfers(app: FastAPI, bank: Bank, metrics: Metrics) -> None:
         responses=_answers_of_submit(),
         openapi_extra={
             "parameters": [REFERENCE_PARAMETER, _PREFER_PARAMETER],
-            "requestBody": json_body(TransferBody, {"payment": _EXAMPLE}),
+            "requestBody": json_body(
+                TransferBody, {"payment": _EXAMPLE, "several_creditors": _LEGS_EXAMPLE}
+            ),
         },
         route_class_override=LeanRoute,
     )
-    one = f"{PATH}/{{account}}/{{reference}}"
     app.router.add_api_route(
-        one,
+        _ONE,
         api.get_transfer,
         methods=["GET"],
         tags=["transfers"],
         response_model=TransferObject,
-        responses=problems(one, Malformed(), NotFound(), ShardUnavailable(), RangeMoving()),
+        responses={
+            200: json_example(examples.TRANSFER_DELIVERED),
+            **problems(_ONE, *UNKNOWN, *ROUTED),
+        },
+    )
+    app.router.add_api_route(
+        f"{_ONE}/reverse",
+        api.reverse_transfer,
+        methods=["POST"],
+        tags=["transfers"],
+        status_code=HTTPStatus.CREATED,
+        response_model=TransferObject,
+        response_description="Taken back and booked at the debtor.",
+        responses=_answers_of_reverse(),
+        openapi_extra={
+            "parameters": [*_PATH_PARAMETERS, REFERENCE_PARAMETER],
+            "requestBody": json_body(
+                ReversalBody, {"part": {"reference": "REV-17", "amount": "5.00"}}
+            ),
+        },
+        route_class_override=LeanRoute,
+    )
+    one_reversal = f"{_REVERSALS}/{{reversal}}"
+    app.router.add_api_route(
+        one_reversal,
+        api.get_reversal,
+        methods=["GET"],
+        tags=["transfers"],
+        response_model=TransferObject,
+        responses={
+            200: json_example(examples.REVERSAL),
+            **problems(one_reversal, *UNKNOWN, *ROUTED),
+        },
     )
 
 
@@ -268,20 +321,55 @@ def _answers_of_submit() -> dict[int | str, dict[str, Any]]:
             "model": TransferObject,
             "description": "The reference was known; the transfer as it stands now.",
             "headers": replayed,
+            **json_example(examples.TRANSFER_DELIVERED),
         },
-        201: {"headers": _ANSWER_HEADERS},
+        201: {"headers": _ANSWER_HEADERS, **json_example(examples.TRANSFER)},
         202: {
             "model": TransferObject,
             "description": "Debited, and on its way to the creditor's shard.",
             "headers": _ANSWER_HEADERS,
+            **json_example(examples.TRANSFER_IN_TRANSIT),
         },
         **problems(
             PATH,
             *BODY_ERRORS,
             *(refusal(outcome) for outcome in _REFUSALS),
-            ShardUnavailable(),
-            Overloaded(),
-            RangeMoving(),
+            NotOneShard(),
+            *ROUTED,
+            OutcomeUnknown(),
+        ),
+    }
+
+
+def _answers_of_reverse() -> dict[int | str, dict[str, Any]]:
+    location = {
+        "Location": {
+            "description": "The reversal.",
+            "schema": {"type": "string"},
+            "example": "/v1/transfers/2000000123/PAY-17/reversals/REV-17",
+        }
+    }
+    return {
+        200: {
+            "model": TransferObject,
+            "description": "The reference was known; the reversal as it stands now.",
+            "headers": {**location, **REPLAYED_DESCRIPTION},
+            **json_example(examples.REVERSAL),
+        },
+        201: {"headers": location, **json_example(examples.REVERSAL)},
+        202: {
+            "model": TransferObject,
+            "description": "Taken back, and on its way to the debtor's shard.",
+            "headers": location,
+            **json_example(examples.REVERSAL_IN_TRANSIT),
+        },
+        **problems(
+            f"{_ONE}/reverse",
+            *BODY_ERRORS,
+            *UNKNOWN,
+            *(refusal(outcome) for outcome in _REFUSED_REVERSALS),
+            InTransit(),
+            *ROUTED,
             OutcomeUnknown(),
         ),
     }

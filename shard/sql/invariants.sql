@@ -28,17 +28,19 @@ WHERE s.ledger <> s.open
 
 -- name: balance_is_sum_of_entries
 SELECT 'account ' || b.account_no || ' bucket ' || b.bucket || ' holds ' || b.ledger
-       || ', its ' || e.count || ' entries sum to ' || e.total || ' and end at ' || e.last_after
-       || ', seq ' || b.seq
+       || ' and holds back ' || b.held || ', its ' || e.count || ' entries sum to ' || e.total
+       || ' and end at ' || e.last_after || ' and ' || e.last_held || ', seq ' || b.seq
 FROM ledger.balance AS b
 JOIN ledger.own_account AS a ON a.account_no = b.account_no
 LEFT JOIN LATERAL (
     SELECT count(*) AS count, coalesce(sum(x.amount), 0) AS total,
            coalesce((array_agg(x.ledger_after ORDER BY x.seq DESC))[1], 0) AS last_after,
+           coalesce((array_agg(x.held_after ORDER BY x.seq DESC))[1], 0) AS last_held,
            coalesce(min(x.seq), 1) AS first_seq, coalesce(max(x.seq), 0) AS last_seq
     FROM ledger.entry AS x WHERE x.account_no = b.account_no AND x.bucket = b.bucket
 ) AS e ON true
-WHERE b.ledger <> e.total OR b.ledger <> e.last_after OR e.count <> b.seq
+WHERE b.ledger <> e.total OR b.ledger <> e.last_after OR b.held <> e.last_held
+    OR e.count <> b.seq
     OR e.first_seq <> 1 OR e.last_seq <> b.seq
 
 -- name: figures_follow_each_other
@@ -46,14 +48,17 @@ SELECT 'account ' || x.account_no || ' bucket ' || x.bucket || ' entry ' || x.se
        || ' does not follow from the one before it'
 FROM (
     SELECT e.account_no, e.bucket, e.seq, e.posted_at, e.business_date,
-           e.ledger_after - e.amount AS before,
-           lag(e.ledger_after, 1, 0) OVER w AS previous, lag(e.posted_at) OVER w AS previous_time,
+           e.ledger_after - e.amount AS before, e.held_after - e.held_delta AS held_before,
+           lag(e.ledger_after, 1, 0) OVER w AS previous,
+           lag(e.held_after, 1, 0) OVER w AS held_previous,
+           lag(e.posted_at) OVER w AS previous_time,
            lag(e.business_date) OVER w AS previous_date
     FROM ledger.entry AS e
     JOIN ledger.own_account AS a ON a.account_no = e.account_no
     WINDOW w AS (PARTITION BY e.account_no, e.bucket ORDER BY e.seq)
 ) AS x
-WHERE x.before <> x.previous OR x.posted_at < x.previous_time
+WHERE x.before <> x.previous OR x.held_before <> x.held_previous
+    OR x.posted_at < x.previous_time
     OR x.business_date < x.previous_date
 
 -- name: held_is_sum_of_open_holds
@@ -71,8 +76,9 @@ HAVING sum(b.held) <> coalesce((
 ), 0)
 
 -- name: nothing_below_its_floor
+-- An account may start below a balance that must remain; then nothing is taken until it is there.
 SELECT 'account ' || a.account_no || ' has ' || sum(b.ledger - b.held)
-       || ' available under a limit of ' || a.overdraft_limit
+       || ' available and a floor of ' || a.minimum_balance - a.overdraft_limit
 FROM ledger.own_account AS a
 JOIN ledger.balance AS b ON b.account_no = a.account_no
 WHERE a.has_floor
@@ -82,8 +88,12 @@ WHERE a.has_floor
             ON t.account_no = e.home AND t.origin = e.origin AND t.reference = e.reference
         WHERE e.account_no = a.account_no AND t.kind = 'forced'
     )
-GROUP BY a.account_no, a.overdraft_limit
-HAVING sum(b.ledger - b.held) < -a.overdraft_limit
+GROUP BY a.account_no, a.overdraft_limit, a.minimum_balance
+HAVING sum(b.ledger - b.held) < a.minimum_balance - a.overdraft_limit
+    AND EXISTS (
+        SELECT FROM ledger.entry AS e
+        WHERE e.account_no = a.account_no AND e.amount < e.held_delta
+    )
 
 -- name: only_bucket_zero_is_overdrawn
 -- The overdraft belongs to bucket 0; a lane must not spend what stands in another one's bucket.

@@ -32,12 +32,12 @@ SELECT s.shard::integer FROM ledger.shard_state AS s
 -- The answers come in the order of the commands.
 SELECT outcome::text, is_replay, transfer_id, money_state::text, business_date, posted_at,
        booked_on, foreign_account, next_owner, epoch
-FROM ledger.post_batch_v1(
+FROM ledger.post_batch_v2(
     %s::integer, %s::uuid, %s::bigint[], %s::text[]::ledger.origin[], %s::text[],
     %s::text[]::ledger.kind[], %s::uuid[], %s::bytea[], %s::text[], %s::numeric[], %s::bigint[],
-    %s::date[], %s::date[], %s::jsonb[], %s::text[],
+    %s::date[], %s::date[], %s::jsonb[], %s::text[], %s::jsonb[],
     %s::integer[], %s::bigint[], %s::numeric[], %s::bigint[],
-    %s::integer[], %s::uuid[], %s::bigint[], %s::numeric[]
+    %s::integer[], %s::uuid[], %s::bigint[], %s::numeric[], %s::boolean
 )
 
 -- name: range_of
@@ -50,15 +50,15 @@ SELECT r.range_id, r.lo, r.hi, r.epoch, r.state::text, r.next_owner::integer
 FROM ledger.owned_range AS r ORDER BY r.lo
 
 -- name: open_accounts
-SELECT o.outcome::text FROM ledger.open_accounts_v1(
-    %s::bigint[], %s::text[], %s::text[]::ledger.account_kind[], %s::numeric[], %s::smallint[],
-    %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text
+SELECT o.outcome::text FROM ledger.open_accounts_v2(
+    %s::bigint[], %s::text[], %s::text[]::ledger.account_kind[], %s::numeric[], %s::numeric[],
+    %s::smallint[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::bytea[], %s::text
 ) AS o
 
 -- name: account
 SELECT a.account_no, a.currency, a.kind::text, a.status::text,
        CASE WHEN a.has_floor THEN a.overdraft_limit END, a.bucket_count::integer, a.customer,
-       a.opened_on, n.content
+       a.opened_on, n.content, a.minimum_balance, a.credits_when_frozen, a.metadata
 FROM ledger.account AS a
 JOIN ledger.owned_range AS r
     ON a.account_no >= r.lo AND a.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
@@ -66,10 +66,32 @@ LEFT JOIN ledger.narrative AS n
     ON n.account_no = a.account_no AND n.origin = 'system' AND n.reference = 'account:name'
 WHERE a.account_no = %s::bigint
 
--- name: change_status
-SELECT ledger.change_status_v1(
-    %s::bigint, %s::text::ledger.account_status, %s::text, %s::text
+-- name: change_account
+SELECT ledger.change_account_v1(
+    %s::bigint, %s::text::ledger.account_status, %s::boolean, %s::numeric, %s::numeric,
+    %s::jsonb, %s::text, %s::text
 )::text
+
+-- name: hold
+SELECT h.account_no, h.reference, a.currency, h.amount, h.captured, h.state, h.placed_at,
+       h.expires_at, h.creditor, h.closed_at
+FROM ledger.hold AS h
+JOIN ledger.account AS a ON a.account_no = h.account_no
+JOIN ledger.owned_range AS r
+    ON h.account_no >= r.lo AND h.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+WHERE h.account_no = %s::bigint AND h.reference = %s::text
+
+-- name: due_holds
+-- Only those this shard may write to; the others are their owner's.
+SELECT h.account_no, h.reference, a.currency, h.amount, h.captured, h.state, h.placed_at,
+       h.expires_at, h.creditor, h.closed_at
+FROM ledger.hold AS h
+JOIN ledger.account AS a ON a.account_no = h.account_no
+JOIN ledger.owned_range AS r
+    ON h.account_no >= r.lo AND h.account_no < r.hi AND r.state = 'OWNED'
+WHERE h.state = 'pending' AND h.expires_at <= ledger.now()
+ORDER BY h.expires_at
+LIMIT %s::integer
 
 -- name: register_payment_file
 SELECT ledger.register_payment_file_v1(
@@ -84,49 +106,11 @@ JOIN ledger.owned_range AS r
     ON f.account_no >= r.lo AND f.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
 WHERE f.account_no = %s::bigint AND f.reference = %s::text
 
--- name: balance
--- All four figures and the position they belong to, in one snapshot over all buckets.
-SELECT a.account_no, a.currency, sum(b.ledger), sum(b.held),
-       CASE WHEN a.has_floor THEN sum(b.ledger) - sum(b.held) + a.overdraft_limit END,
-       (SELECT coalesce(sum(i.amount), 0) FROM ledger.suspense_item AS i
-        WHERE i.debtor = a.account_no AND i.state IN ('parked', 'needs_repair')),
-       CASE WHEN a.bucket_count = 1 THEN max(b.seq)::text
-            ELSE string_agg(b.bucket || ':' || b.seq, ',' ORDER BY b.bucket) END,
-       ledger.now()
-FROM ledger.account AS a
-JOIN ledger.owned_range AS r
-    ON a.account_no >= r.lo AND a.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
-JOIN ledger.balance AS b ON b.account_no = a.account_no
-WHERE a.account_no = %s::bigint
-GROUP BY a.account_no
-
--- name: entries
--- One page, oldest first. A bucket's entries are ordered by its seq; several buckets are merged
--- by the time of posting. A delivery shows the reference its debtor gave.
-SELECT e.seq, e.bucket::integer, e.transfer_id, coalesce(t.end_to_end_id, e.reference), e.amount,
-       e.held_delta, e.ledger_after, e.held_after, e.counterparty, e.business_date, e.value_date,
-       e.posted_at, n.content
-FROM ledger.entry AS e
-LEFT JOIN ledger.transfer AS t
-    ON e.origin = 'delivery' AND t.account_no = e.home AND t.origin = e.origin
-    AND t.reference = e.reference
-LEFT JOIN ledger.narrative AS n
-    ON n.account_no = e.home AND n.origin = e.origin AND n.reference = e.reference
-WHERE e.account_no = %(account_no)s::bigint
-    AND e.business_date >= greatest(%(from_date)s::date, %(after_date)s::date)
-    AND e.business_date < %(to_date)s::date
-    AND (e.business_date, e.posted_at, e.bucket, e.seq) > (
-        %(after_date)s::date, %(after_time)s::timestamptz, %(after_bucket)s::smallint,
-        %(after_seq)s::bigint
-    )
-ORDER BY e.business_date, e.posted_at, e.bucket, e.seq
-LIMIT %(row_limit)s::integer
-
 -- name: transfer
 SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
        t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
        t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content,
-       t.request_hash
+       t.request_hash, t.legs, t.purpose, t.end_to_end_id
 FROM ledger.transfer AS t
 JOIN ledger.owned_range AS r
     ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
@@ -134,12 +118,27 @@ LEFT JOIN ledger.narrative AS n
     ON n.account_no = t.account_no AND n.origin = t.origin AND n.reference = t.reference
 WHERE t.account_no = %s::bigint AND t.origin = %s::text::ledger.origin AND t.reference = %s::text
 
+-- name: transfers_by_keys
+-- What of many transfers of one origin is known here, in any order.
+SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
+       t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
+       t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content,
+       t.request_hash, t.legs, t.purpose, t.end_to_end_id
+FROM unnest(%(homes)s::bigint[], %(references)s::text[]) AS k (home, reference)
+JOIN ledger.transfer AS t
+    ON t.account_no = k.home AND t.origin = %(origin)s::text::ledger.origin
+    AND t.reference = k.reference
+JOIN ledger.owned_range AS r
+    ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = t.account_no AND n.origin = t.origin AND n.reference = t.reference
+
 -- name: transfers_by_prefix
 -- References sort by their bytes, and '~' sorts behind all they are made of.
 SELECT t.account_no, t.origin::text, t.reference, t.id, t.kind::text, t.creditor, t.amount,
        t.currency, t.outcome::text, t.money_state::text, t.return_code::text, t.business_date,
        t.value_date, t.posted_at, t.booked_on::integer, t.delivered_at, t.convoy, n.content,
-       t.request_hash
+       t.request_hash, t.legs, t.purpose, t.end_to_end_id
 FROM ledger.transfer AS t
 JOIN ledger.owned_range AS r
     ON t.account_no >= r.lo AND t.account_no < r.hi AND r.state IN ('OWNED', 'FENCED')
@@ -154,18 +153,29 @@ LIMIT %(row_limit)s::integer
 -- name: items_of_convoy
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
-       i.parked_at, n.content, i.last_refusal::text
+       i.parked_at, n.content, i.last_refusal::text, i.kind::text, t.trace_id
 FROM ledger.suspense_item AS i
+LEFT JOIN ledger.transfer AS t
+    ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
 WHERE i.convoy = %s::uuid AND i.state = 'parked' AND i.carrier = 'convoy'
 ORDER BY i.item_id
 
+-- name: items_of_transfer
+-- Whatever became of them.
+SELECT i.item_id, i.attempt, i.target, i.amount, i.state::text
+FROM ledger.suspense_item AS i
+WHERE i.debtor = %s::bigint AND i.origin = %s::text::ledger.origin AND i.reference = %s::text
+ORDER BY i.item_id
+
 -- name: items_of_carrier
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
-       i.parked_at, n.content, i.last_refusal::text
+       i.parked_at, n.content, i.last_refusal::text, i.kind::text, t.trace_id
 FROM ledger.suspense_item AS i
+LEFT JOIN ledger.transfer AS t
+    ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
 WHERE i.state = 'parked' AND i.carrier = %s::text::ledger.carrier
@@ -176,8 +186,10 @@ LIMIT %s::integer
 -- In the order of their ids, which is that of their birth; a page starts after the last one's id.
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
-       i.parked_at, n.content, i.last_refusal::text
+       i.parked_at, n.content, i.last_refusal::text, i.kind::text, t.trace_id
 FROM ledger.suspense_item AS i
+LEFT JOIN ledger.transfer AS t
+    ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
 WHERE i.state = 'parked' AND i.carrier = 'route' AND i.route = %s::smallint
@@ -205,8 +217,10 @@ SELECT o.route FROM open_route AS o WHERE o.route IS NOT NULL ORDER BY o.route
 -- A time in the future is that of a clock gone wrong, and counts as old.
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
-       i.parked_at, n.content, i.last_refusal::text
+       i.parked_at, n.content, i.last_refusal::text, i.kind::text, t.trace_id
 FROM ledger.suspense_item AS i
+LEFT JOIN ledger.transfer AS t
+    ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
 WHERE i.state = 'parked' AND i.carrier = 'convoy'

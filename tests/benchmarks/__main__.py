@@ -9,183 +9,134 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psutil
 import structlog
 from rich.console import Console
-from rich.table import Table
 
-from deploy.embedded.endpoints import Endpoints
-from deploy.embedded.ports import free_port
 from deploy.embedded.stack import EmbeddedStack
-from router.settings import Settings
-from router.wiring import migrate_all
 from tests.benchmarks.accounts import open_accounts
-from tests.benchmarks.balances import wrong_balances
-from tests.benchmarks.lanes import lane_rate
-from tests.benchmarks.load import Measured, Order, generate_apart
-from tests.benchmarks.pgbench import best_tpcb_per_second
+from tests.benchmarks.ageing import age, rate_with_checkpoint
+from tests.benchmarks.balances import settled, wrong_balances
+from tests.benchmarks.bank import MeasuredBank, migrate
+from tests.benchmarks.extent import FULL, QUICK, Extent
+from tests.benchmarks.figures import over_rounds
+from tests.benchmarks.measured import Measured
+from tests.benchmarks.pgbench import fill_tpcb
+from tests.benchmarks.pgledger import fill_pgledger
+from tests.benchmarks.posting import fixed_number
+from tests.benchmarks.report import show, write
+from tests.benchmarks.rounds import Round, fastest, measure_round
+from tests.benchmarks.serving import serving
+from tests.benchmarks.shards import ShardsCost, shards_cost
+from tests.benchmarks.singles import Singles, generator_name
+from tests.benchmarks.storage import Room, Stored
 from tests.support.databases import temporary_folder
 
-CONNECTIONS = 32
-REPORT = Path("build") / "bench.json"
+_PROCESSES = 2
+_SHARDS = 4
+_AGED_SHARD, _EMPTY_SHARD = 3, 4
+"""Shards that nothing else is measured on; their rates are taken one right after the other."""
+
+Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How long and how large: a moment for CI, or enough for a figure."""
+@dataclass(slots=True)
+class Results:
+    """All raw measurements of a run."""
 
-    seconds: int
-    accounts: int
-    rounds: int
+    rounds: list[Round] = field(default_factory=list)
+    storage: dict[str, Stored] = field(default_factory=dict)
+    ageing: dict[str, Measured] = field(default_factory=dict)
+    aged_entries: int = 0
+    shards: list[ShardsCost] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
-
-QUICK = Extent(seconds=3, accounts=500, rounds=1)
-FULL = Extent(seconds=10, accounts=5_000, rounds=3)
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One pass over everything, so that a ratio compares the same minute."""
-
-    tpcb_per_s: float
-    lanes_per_s: float
-    single: Measured
-    cross: Measured
-
-
-async def measure(extent: Extent, endpoints: Endpoints, stack: EmbeddedStack) -> list[Round]:
-    """Measure round after round on a bank that was just brought up."""
-    settings = Settings.model_validate(
-        {
-            "shard_dsns": dict(endpoints.shard_dsns),
-            "shard_owner_dsns": dict(endpoints.shard_owner_dsns),
-            "directory_dsn": endpoints.directory_dsn,
-            "directory_owner_dsn": endpoints.directory_owner_dsn,
-        }
-    )
-    await migrate_all(settings, report=lambda *_: None)
-    numbers = await open_accounts(settings, extent.accounts)
-    rounds = []
-    async with _api(endpoints) as url:
-        for i in range(extent.rounds):
-            tpcb = await best_tpcb_per_second(stack.shard_server(1).superuser_dsn, extent.seconds)
-            lanes = await lane_rate(settings, numbers[1], seconds=extent.seconds)
-            single = await _http(url, extent, numbers[1], numbers[1], f"s{i}")
-            cross = await _http(url, extent, numbers[1], numbers[2], f"c{i}")
-            rounds.append(Round(tpcb, lanes, single, cross))
-    return rounds
+    def figures(self) -> list[dict[str, float]]:
+        """The figures of each round; what is measured once stands in a round of its own."""
+        return [
+            *(each.figures for each in self.rounds),
+            *({"cpu_shards_8_vs_1": each.ratio} for each in self.shards),
+            {
+                "aged_ratio": self.ageing["aged"].per_second / self.ageing["empty"].per_second,
+                **{f"{name}_disk_bytes": each.disk_bytes for name, each in self.storage.items()},
+                **{f"{name}_wal_bytes": each.wal_bytes for name, each in self.storage.items()},
+            },
+        ]
 
 
-async def _http(
-    url: str, extent: Extent, debtors: list[int], creditors: list[int], run: str
-) -> Measured:
-    host, _, port = urlsplit(url).netloc.partition(":")
-    return await generate_apart(
-        Order(host, int(port), CONNECTIONS, extent.seconds, debtors, creditors, run)
-    )
-
-
-@asynccontextmanager
-async def _api(endpoints: Endpoints) -> AsyncIterator[str]:
-    """One serving process, with its worker inside, as ``ledger serve`` starts it."""
-    port = free_port(frozenset())
-    environment = {**os.environ, **endpoints.environment(), "LEDGER_HTTP_PORT": str(port)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "router.cli", "serve", env=environment
-    )
+async def run(folder: Path, extent: Extent, results: Results, tell: Tell) -> None:
+    """Measure everything on one bank, and the cost of shards on another one of eight."""
+    stack = EmbeddedStack(folder / "bank", shards=_SHARDS)
     try:
-        url = f"http://127.0.0.1:{port}"
-        await _until_ready(url, process)
-        yield url
+        endpoints = await stack.up(tell)
+        await migrate(endpoints)
+        counts = dict.fromkeys(endpoints.shard_dsns, extent.accounts_per_shard)
+        counts |= {_AGED_SHARD: extent.aged_accounts, _EMPTY_SHARD: extent.aged_accounts}
+        accounts = await open_accounts(counts, endpoints.shard_dsns)
+        bank = MeasuredBank(extent, stack, endpoints, accounts)
+        await fill_tpcb(bank.superuser_dsn(1))
+        await fill_pgledger(bank.superuser_dsn(1), extent.accounts_per_shard)
+        async with serving(endpoints, folder, _PROCESSES) as api:
+            await measure_serving(replace(bank, api=api), results, tell)
+        await measure_ageing(bank, results, tell)
+        tell("Checking every invariant")
+        results.wrong += await wrong_balances(endpoints.shard_dsns)
     finally:
-        process.terminate()
-        await process.wait()
+        await stack.destroy()
+    tell("Measuring CPU time on one shard and on eight")
+    results.shards, wrong = await shards_cost(folder, extent)
+    results.wrong += wrong
 
 
-async def _until_ready(url: str, process: asyncio.subprocess.Process) -> None:
-    host, _, port = urlsplit(url).netloc.partition(":")
-    async with asyncio.timeout(60):
-        while process.returncode is None:
-            try:
-                _, writer = await asyncio.open_connection(host, int(port))
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.1)  # sleep: a port has no event
-                continue
-            writer.close()
-            return
-    raise RuntimeError(f"the API ended with {process.returncode} before it answered")
+async def measure_serving(bank: MeasuredBank, results: Results, tell: Tell) -> None:
+    """The rounds, and the room that transfers take."""
+    for number in range(1, bank.extent.rounds + 1):
+        tell(f"Round {number} of {bank.extent.rounds}")
+        results.rounds.append(await measure_round(bank, str(number)))
+        await settled(bank.endpoints.shard_dsns)
+    tell("Measuring storage")
+    room = Room(bank, [1])
+    await room.note()
+    stored = await fixed_number(bank, 1, bank.extent.stored_transfers)
+    results.storage["same_shard"] = await room.added(stored.accepted)
+    shards = sorted(bank.endpoints.shard_dsns)
+    room = Room(bank, shards)
+    await room.note()
+    peak = fastest(results.rounds[-1].single)
+    cross = await Singles(bank, "storage").cross(peak, 1, 2)
+    await settled(bank.endpoints.shard_dsns)
+    results.storage["cross"] = await room.added(cross.accepted)
 
 
-def figures_of(rounds: list[Round]) -> dict[str, float]:
-    """The figures by key; rates and times are the best round's, ratios are within a round."""
-    best = max(rounds, key=lambda each: each.single.per_second / each.tpcb_per_s)
-    return {
-        "tpcb_per_s": best.tpcb_per_s,
-        "single_http_per_s": best.single.per_second,
-        "single_http_p50_ms": best.single.p50_ms,
-        "single_http_p99_ms": best.single.p99_ms,
-        "single_http_ratio": best.single.per_second / best.tpcb_per_s,
-        "lanes_per_s": best.lanes_per_s,
-        "lane_ratio": best.lanes_per_s / best.tpcb_per_s,
-        "cross_http_per_s": best.cross.per_second,
-    }
-
-
-def show(figures: Mapping[str, float]) -> None:
-    """Print the figures as a table."""
-    table = Table("figure", "value", title="One serving process, 32 connections, durable commits")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.2f}" if value < 100 else f"{value:,.0f}")
-    Console().print(table)
-
-
-def _machine() -> dict[str, object]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {
-        "cores": psutil.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "commit": commit.stdout.strip(),
-    }
+async def measure_ageing(bank: MeasuredBank, results: Results, tell: Tell) -> None:
+    """The rate of a ledger without a past, and of one that has seen millions of entries."""
+    tell(f"Making {bank.extent.aged_entries:,} entries")
+    results.aged_entries = await age(bank, _AGED_SHARD)
+    tell("Measuring an empty and an aged ledger")
+    results.ageing["empty"] = await rate_with_checkpoint(bank, _EMPTY_SHARD)
+    results.ageing["aged"] = await rate_with_checkpoint(bank, _AGED_SHARD)
 
 
 async def main() -> int:
     """Run the benchmark; 1 when a balance is wrong."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a moment instead of minutes")
-    extent = QUICK if parser.parse_args().quick else FULL
+    is_quick = parser.parse_args().quick
     console = Console(stderr=True)
+    results = Results()
     async with temporary_folder("bench") as folder:
-        stack = EmbeddedStack(folder / "bank")
-        try:
-            endpoints = await stack.up(console.print)
-            rounds = await measure(extent, endpoints, stack)
-            wrong = await wrong_balances(endpoints.shard_dsns)
-        finally:
-            await stack.destroy()
-    figures = figures_of(rounds)
-    show(figures)
-    REPORT.parent.mkdir(exist_ok=True)
-    raw = [asdict(each) for each in rounds]
-    report = {"figures": figures, "rounds": raw, "machine": _machine(), "wrong": wrong}
-    REPORT.write_text(json.dumps(report, indent=2) + "\n")
-    for each in wrong:
+        await run(folder, QUICK if is_quick else FULL, results, console.print)
+    figures = over_rounds(results.figures())
+    show(figures, f"Durable commits; singles by {generator_name()}, counted in")
+    raw = {**asdict(results), "round_figures": results.figures()}
+    write(figures, raw, results.wrong, generator=generator_name(), is_quick=is_quick)
+    for each in results.wrong:
         console.print(f"wrong balance: {each}")
-    return 1 if wrong else 0
+    return 1 if results.wrong else 0
 
 
 if __name__ == "__main__":

@@ -13,14 +13,23 @@ _SETTLED_WITHIN_S = 120
 _PAUSE_S = 0.2
 
 
+async def settled(shard_dsns: Mapping[int, str]) -> None:
+    """Wait until nothing is in transit on any shard."""
+    for number, dsn in shard_dsns.items():
+        shard = Shard(number, dsn)
+        await shard.open()
+        try:
+            async with asyncio.timeout(_SETTLED_WITHIN_S):
+                await _until_settled(shard)
+        finally:
+            await shard.close()
+
+
 async def wrong_balances(shard_dsns: Mapping[int, str]) -> list[str]:
-    """Wait until nothing is in transit; then every violation, in words."""
+    """Every violation on any shard, in words; nothing may be in transit any more."""
     shards = {number: Shard(number, dsn) for number, dsn in shard_dsns.items()}
     await asyncio.gather(*(shard.open() for shard in shards.values()))
     try:
-        async with asyncio.timeout(_SETTLED_WITHIN_S):
-            for shard in shards.values():
-                await _until_settled(shard)
         found = [str(finding) for finding in await findings(shards)]
         return found + [
             f"{currency} sums to {total} over all shards"

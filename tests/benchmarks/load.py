@@ -1,166 +1,165 @@
-"""A light load generator: keep-alive connections that post transfers as fast as they are answered.
+"""A light load generator for single transfers.
 
-Runs as a process of its own, so that its work is counted, and prints one JSON object. It speaks
-just the HTTP/1.1 that the API answers with: a status line, a Content-Length, a body.
+Closed: each connection sends the next transfer when the one before is answered. Paced, with
+``rate_per_s``: transfers are due at even distances, whether or not earlier ones were answered,
+and their times count from when they were due, so that a stall is not hidden by waiting for it.
 
-    python -m tests.benchmarks.load < order.json
+A client that is told to come back later does that, with the same reference, after the time told.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import random
-import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import cast
+from typing import Any
 
-_END_OF_HEAD = b"\r\n\r\n"
-_LENGTH = b"content-length: "
+from tests.benchmarks.apart import serve_order
+from tests.benchmarks.keep_alive import LOST, KeepAlive, Reply, Transfers
+from tests.benchmarks.measured import Measured, of_times
+
+_ACCEPTED = frozenset({"200", "201", "202"})
+_TICK_S = 0.001
+_LAST_ANSWERS_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to do: transfers of 0.01 from any of ``debtors`` to any of ``creditors``.
+    """Post transfers from any of ``debtors`` to any of ``creditors`` for ``seconds``.
 
-    With ``seconds`` as long as that, each on ``connections`` keep-alive connections.
+    ``connections`` in all, spread evenly over ``ports`` of this machine.
     """
 
-    host: str
-    port: int
+    ports: list[int]
     connections: int
     seconds: float
     debtors: list[int]
     creditors: list[int]
     run: str
+    rate_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Answers by status, elapsed seconds, and answer times at percentiles in milliseconds."""
+class _Client:
+    """One keep-alive connection and the request that it is busy with."""
 
-    by_status: dict[str, int]
-    seconds: float
-    p50_ms: float
-    p99_ms: float
+    def __init__(self, load: _Load, transfers: Transfers) -> None:
+        self._load = load
+        self._transfers = transfers
+        self._request = b""
+        self._due_s = 0.0
+        self.connection = KeepAlive(self._on_reply)
+        self.has_ended = False
 
-    @property
-    def accepted(self) -> int:
-        """How many transfers were booked or are in transit."""
-        return sum(self.by_status.get(status, 0) for status in ("200", "201", "202"))
+    def send_next(self, due_s: float) -> None:
+        """Send a transfer that is due at that time."""
+        self._request = self._transfers.next_request()
+        self._due_s = due_s
+        self.connection.send(self._request)
 
-    @property
-    def per_second(self) -> float:
-        """Accepted transfers a second."""
-        return self.accepted / self.seconds
+    def _on_reply(self, reply: Reply) -> None:
+        load = self._load
+        now = time.perf_counter()
+        load.by_status[reply.status] += 1
+        if reply.status == LOST:
+            self._end()
+        elif reply.retry_after_s is None:
+            if reply.status in _ACCEPTED:
+                load.times_s.append(now - self._due_s)
+            load.on_free(self, now)
+        elif now + reply.retry_after_s < load.stop_at_s:
+            asyncio.get_running_loop().call_later(reply.retry_after_s, self._send_again)
+        else:
+            self.end()
+
+    def _send_again(self) -> None:
+        self.connection.send(self._request)
+
+    def _end(self) -> None:
+        self.has_ended = True
+        self._load.on_end(self)
+
+    def end(self) -> None:
+        """Nothing more is to be sent."""
+        self.connection.close()
+        self._end()
 
 
-class _Connection(asyncio.Protocol):
-    """One client that sends the next transfer when the one before is answered."""
+class _Load:
+    """What all clients of one order share."""
 
-    def __init__(self, order: Order, name: int, stop_at: float) -> None:
+    def __init__(self, order: Order) -> None:
+        self._order = order
         self.by_status: Counter[str] = Counter()
         self.times_s: list[float] = []
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._order = order
-        self._name = name
-        self._sent = 0
-        self._sent_at = 0.0
-        self._stop_at = stop_at
-        self._buffer = b""
-        self._random = random.Random(f"{order.run}:{name}")
+        self.stop_at_s = 0.0
+        self._clients = [
+            _Client(self, Transfers(f"{order.run}-{i}", order.debtors, order.creditors))
+            for i in range(order.connections)
+        ]
+        self._open = len(self._clients)
+        self._all_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._free: deque[_Client] = deque()
+        self._due: deque[float] = deque()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are write transports without saying so.
-        self._transport = cast(asyncio.WriteTransport, transport)
-        self._send()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(exc or ConnectionError("the server hung up"))
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head_end = self._buffer.find(_END_OF_HEAD)
-        if head_end < 0:
-            return
-        start = self._buffer.lower().index(_LENGTH, 0, head_end + 2) + len(_LENGTH)
-        length = int(self._buffer[start : self._buffer.index(b"\r", start)])
-        if len(self._buffer) < head_end + len(_END_OF_HEAD) + length:
-            return
-        now = time.perf_counter()
-        self.times_s.append(now - self._sent_at)
-        self.by_status[self._buffer[9:12].decode()] += 1
-        self._buffer = b""
-        if now >= self._stop_at:
-            self.done.set_result(None)
+    async def carry_out(self) -> Measured:
+        loop = asyncio.get_running_loop()
+        for i, client in enumerate(self._clients):
+            port = self._order.ports[i % len(self._order.ports)]
+            await loop.create_connection(partial(_itself, client.connection), "127.0.0.1", port)
+        started_s = time.perf_counter()
+        self.stop_at_s = started_s + self._order.seconds
+        if self._order.rate_per_s is None:
+            for client in self._clients:
+                client.send_next(time.perf_counter())
+            await self._all_ended
         else:
-            self._send()
+            await self._pace(started_s, self._order.rate_per_s)
+        return of_times(self.by_status, time.perf_counter() - started_s, self.times_s)
 
-    def _send(self) -> None:
-        debtor = self._random.choice(self._order.debtors)
-        creditor = debtor
-        while creditor == debtor:
-            creditor = self._random.choice(self._order.creditors)
-        self._sent += 1
-        body = (
-            f'{{"reference":"{self._order.run}-{self._name}-{self._sent}",'
-            f'"debtor_account":"{debtor}","creditor_account":"{creditor}",'
-            f'"amount":"0.01","currency":"EUR"}}'
-        )
-        self._sent_at = time.perf_counter()
-        self._transport.write(
-            f"POST /v1/transfers HTTP/1.1\r\nHost: {self._order.host}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
-        )
+    def on_free(self, client: _Client, now: float) -> None:
+        """A client's request is answered for good."""
+        if self._due:
+            client.send_next(self._due.popleft())
+        elif now >= self.stop_at_s:
+            client.end()
+        elif self._order.rate_per_s is None:
+            client.send_next(now)
+        else:
+            self._free.append(client)
 
+    def on_end(self, client: _Client) -> None:
+        self._open -= 1
+        if self._open == 0 and not self._all_ended.done():
+            self._all_ended.set_result(None)
 
-def _itself(client: _Connection) -> _Connection:
-    return client
-
-
-async def generate(order: Order) -> Measured:
-    """Carry out an order."""
-    loop = asyncio.get_running_loop()
-    started_at = time.perf_counter()
-    clients = [
-        _Connection(order, name, started_at + order.seconds) for name in range(order.connections)
-    ]
-    for client in clients:
-        await loop.create_connection(partial(_itself, client), order.host, order.port)
-    await asyncio.gather(*(client.done for client in clients))
-    elapsed_s = time.perf_counter() - started_at
-    by_status: Counter[str] = Counter()
-    for client in clients:
-        by_status += client.by_status
-    times_ms = sorted(1_000 * each for client in clients for each in client.times_s)
-    return Measured(
-        dict(by_status),
-        elapsed_s,
-        times_ms[len(times_ms) // 2],
-        times_ms[len(times_ms) * 99 // 100],
-    )
+    async def _pace(self, started_s: float, rate_per_s: float) -> None:
+        self._free.extend(self._clients)
+        sent = 0
+        while (now := time.perf_counter()) < self.stop_at_s:
+            while (due_s := started_s + sent / rate_per_s) <= now:
+                sent += 1
+                self._due.append(due_s)
+            while self._due and self._free:
+                client = self._free.popleft()
+                if not client.has_ended:
+                    client.send_next(self._due.popleft())
+            await asyncio.sleep(_TICK_S)  # sleep: the clock is what a paced load waits for
+        for client in self._free:
+            client.end()
+        async with asyncio.timeout(_LAST_ANSWERS_S):
+            await self._all_ended
 
 
-async def generate_apart(order: Order) -> Measured:
-    """Carry out an order in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.benchmarks.load",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    told, _ = await process.communicate(json.dumps(asdict(order)).encode())
-    if process.returncode:
-        raise RuntimeError(f"the load generator ended with {process.returncode}")
-    return Measured(**json.loads(told))
+def _itself(connection: KeepAlive) -> KeepAlive:
+    return connection
+
+
+async def _work(order: dict[str, Any]) -> Mapping[str, object]:
+    return asdict(await _Load(Order(**order)).carry_out())
 
 
 if __name__ == "__main__":
-    import uvloop
-
-    print(json.dumps(asdict(uvloop.run(generate(Order(**json.load(sys.stdin)))))))
+    serve_order(_work)

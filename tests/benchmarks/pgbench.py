@@ -1,30 +1,37 @@
-"""pgbench's TPC-B-like test on a shard's own server: the yardstick of every ratio."""
+"""pgbench on a shard's own server: TPC-B is the yardstick of every ratio."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 from deploy.embedded.binaries import postgres_binaries
 
 _TPS = re.compile(r"tps = ([0-9.]+)")
 _SCALE = 10
-CLIENT_COUNTS = (4, 8, 16)
 
 
-async def best_tpcb_per_second(superuser_dsn: str, seconds: int) -> float:
-    """The best rate over a few client counts; its tables lie in the database it is given."""
+async def fill_tpcb(superuser_dsn: str) -> None:
+    """Make the tables of TPC-B in the database that is named."""
     await _run(superuser_dsn, "-i", "-q", "-s", str(_SCALE))
-    rates = []
-    for clients in CLIENT_COUNTS:
+
+
+async def best_per_second(
+    superuser_dsn: str, clients: Sequence[int], seconds: float, *arguments: str
+) -> dict[int, float]:
+    """Transactions a second by number of clients; of TPC-B unless ``arguments`` name a script."""
+    rates = {}
+    for count in clients:
         told = await _run(
-            superuser_dsn, "-n", "-M", "prepared", "-j", "2", "-c", str(clients), "-T", str(seconds)
-        )
+            superuser_dsn, "--no-vacuum", "--protocol=prepared", "--jobs=2",
+            f"--client={count}", f"--time={max(1, round(seconds))}", *arguments,
+        )  # fmt: skip
         match = _TPS.search(told)
         if match is None:
             raise RuntimeError(f"pgbench printed no rate: {told}")
-        rates.append(float(match[1]))
-    return max(rates)
+        rates[count] = float(match[1])
+    return rates
 
 
 async def _run(dsn: str, *arguments: str) -> str:

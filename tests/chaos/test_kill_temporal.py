@@ -11,7 +11,8 @@ import pytest
 
 from deploy.embedded.ports import free_port
 from deploy.embedded.temporal import TemporalServer
-from router.transfers import Submitted, TransferRequest
+from router.transfer_requests import TransferRequest
+from router.transfers import Submitted
 from router.wiring import Bank
 from shard.commands import MoneyState
 from shard.ids import new_id

@@ -18,7 +18,10 @@ from tests.support.databases import Databases
 from tests.support.interleaving import holder, posting_connection
 
 Shards = Mapping[int, Shard]
-_CHANGE = "SELECT ledger.change_status_v1(%s, %s::text::ledger.account_status, 't', 't')::text"
+_CHANGE = (
+    "SELECT ledger.change_account_v1(%s, %s::text::ledger.account_status, NULL, NULL, NULL, NULL,"
+    " 't', 't')::text"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,11 +116,11 @@ async def test_a_transfer_that_is_repeated_moves_nothing_twice(running: RunningB
     assert after_first == await running.ledger_balance(running.neighbour)
 
 
-async def test_a_statement_lists_what_was_booked(running: RunningBank) -> None:
+async def test_entries_list_what_was_booked(running: RunningBank) -> None:
     """The entries of an account in order, the newest last, with the balance after each."""
     payment = ("transfer", running.funded, running.neighbour, "3.00", "EUR", "--reference", "CLI-2")
     await running.ledger(*payment)
-    told = await running.ledger("accounts", "statement", running.neighbour)
+    told = await running.ledger("accounts", "entries", running.neighbour)
     last = told.document["data"][-1]
 
     assert ("CLI-2", "3.00", running.funded) == (
@@ -129,6 +129,61 @@ async def test_a_statement_lists_what_was_booked(running: RunningBank) -> None:
         last["counterparty"],
     )
     assert last["ledger_after"] == await running.ledger_balance(running.neighbour)
+
+
+async def test_a_statement_is_written_in_each_form(running: RunningBank, tmp_path: Path) -> None:
+    """To stdout or to a file, as JSON, CSV or camt.053: one and the same closing balance."""
+    statement = ("accounts", "statement", running.funded)
+    told = await running.ledger(*statement)
+    table = await running.ledger(*statement, "--format", "csv")
+    path = tmp_path / "statement.xml"
+    saved = await running.ledger(*statement, "--format", "camt.053", "--output", path)
+    shown = await ledger(*statement, LEDGER_DATA=str(running.folder))
+
+    closing = told.document["closing_balance"]
+    assert closing == await running.ledger_balance(running.funded)
+    assert table.stdout.rstrip().endswith(f",{closing},EUR,,{told.document['seq']}")
+    assert (0, closing, str(path)) == (
+        saved.code,
+        saved.document["closing_balance"],
+        saved.document["output"],
+    )
+    assert f">{closing}</Amt>" in text_of(str(path))
+    assert f"Closing balance: {closing} EUR" in shown.stdout
+    assert [path] == list(tmp_path.iterdir())
+
+
+async def test_a_balance_of_the_past_is_shown(running: RunningBank) -> None:
+    """As of a time, and as of a business date."""
+    show = ("accounts", "show", running.neighbour, "--as-of")
+    before = (await running.ledger("accounts", "show", running.neighbour)).document["balance"]
+    await running.ledger("transfer", running.funded, running.neighbour, "2.00", "EUR")
+    then = await running.ledger(*show, before["as_of"])
+    never = await running.ledger(*show, "2000-01-01")
+
+    assert before == then.document["balance"]
+    assert (1, "NOT_FOUND") == never.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("statement", "--format", "pdf"),
+        ("statement", "--from", "2026-11-02", "--to", "2026-11-01"),
+        ("statement", "--from", "tomorrow"),
+        ("statement", "--output", "/nowhere/statement.json"),
+        ("show", "--as-of", "yesterday"),
+        ("show", "--as-of", "9999-12-31"),
+    ],
+    ids=" ".join,
+)
+async def test_a_wrong_reading_is_refused(running: RunningBank, words: tuple[str, ...]) -> None:
+    """Exit code 2 with a word, and no traceback."""
+    command, *options = words
+    told = await running.ledger("accounts", command, running.funded, *options)
+
+    assert (2, "MALFORMED") == told.error
+    assert "Traceback" not in told.stderr
 
 
 async def test_the_books_are_clean(running: RunningBank) -> None:

@@ -225,9 +225,9 @@ async def test_bootstrapping_again_changes_nothing(
     await migrate_directory(servers.directory_owner_dsn)
     await bootstrap(servers.directory_owner_dsn, SHARDS, first_year=2026)
     assert await directory.range_map() == before
-    assert Counter(each.shard for each in before.ranges if each.shard in SHARDS) == dict.fromkeys(
-        SHARDS, 4
-    )
+    # Other tests have ranges of their own, above the numbers of the shards.
+    numbered = [each for each in before.ranges if each.lo // 1_000_000_000 in SHARDS]
+    assert Counter(each.shard for each in numbered) == dict.fromkeys(SHARDS, 4)
 
 
 def test_first_ranges_cover_the_shards_numbers_without_gaps() -> None:

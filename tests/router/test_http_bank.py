@@ -14,11 +14,12 @@ import pytest
 
 from deploy.embedded.ports import free_port
 from deploy.embedded.temporal import TemporalServer
-from router.http.accounts_api import AccountObject, BalanceObject, EntryList
+from router.http.accounts_api import AccountObject
 from router.http.app import create_app
 from router.http.operations_api import ShardList
+from router.http.reads_api import BalanceObject, EntryList
 from router.http.server import serve
-from router.http.transfers_api import TransferObject
+from router.http.transfer_shapes import TransferObject
 from router.telemetry import Metrics
 from router.wiring import Bank
 from shard.account_numbers import suspense_account

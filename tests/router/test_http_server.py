@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import cast
 
 import httpx
 import pytest
 
-from router.http.app import create_app
-from router.http.server import PortInUse, RemoteHostRefused, listen, make_server, url_of
-from router.telemetry import Metrics
-from router.wiring import Bank
+from router.http.server import PortInUse, RemoteHostRefused, listen
 from shard.errors import Misconfigured
 from tests.support.scripted_bank import ScriptedBank
+from tests.support.serving import served
 
 TRANSFER = {
     "reference": "PAY-17",
@@ -26,19 +21,6 @@ TRANSFER = {
     "amount": "20.00",
     "currency": "EUR",
 }
-
-
-@asynccontextmanager
-async def served(bank: ScriptedBank) -> AsyncIterator[str]:
-    """The application on a real socket; ends by the server's own orderly shutdown."""
-    with listen("127.0.0.1", 0, allow_remote=False) as listener:
-        server = make_server(create_app(cast(Bank, bank), Metrics()))
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield url_of(listener)
-        finally:
-            server.should_exit = True
-            await running
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from router.errors import RefusalReplayed
-from router.transfers import TransferRequest
+from router.transfer_requests import TransferRequest
 from router.wiring import Bank
 from shard.accounts import AccountKind, AccountStatus, NewAccount
 from shard.commands import MoneyState

@@ -8,7 +8,7 @@ import pytest
 
 from router.accounts import Opening
 from router.errors import SettingsInvalid
-from router.transfers import TransferRequest
+from router.transfer_requests import TransferRequest
 from router.wiring import Bank, migrate_all
 from shard.commands import MoneyState
 from shard.errors import ShardUnavailable

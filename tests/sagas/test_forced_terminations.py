@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from router.transfers import TransferRequest
+from router.transfer_requests import TransferRequest
 from router.wiring import Bank
 from sagas.messages import ConvoyOrder
 from sagas.starts import ensure_route, start_convoy

@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from tests.shard.own_server import own, own_database, own_server
+from collections.abc import AsyncIterator
 
-__all__ = ["own", "own_database", "own_server"]
+import pytest
+
+from tests.shard.own_server import own, own_database, own_server
+from tests.support.databases import Databases
+from tests.support.movements import Teller, teller_at
+
+__all__ = ["own", "own_database", "own_server", "teller"]
+
+
+@pytest.fixture
+async def teller(servers: Databases) -> AsyncIterator[Teller]:
+    """A connection to shard 1 that posts through any lane at any time."""
+    async with teller_at(servers.shard_dsns[1]) as opened:
+        yield opened

@@ -13,9 +13,9 @@ from shard.accounts import AccountKind, AccountStatus, NewAccount
 from shard.errors import NotFound, NotOwner, Refused
 from shard.outcomes import Outcome
 from shard.shard import Shard
-from tests.support.bank import BUSINESS_DATE, account_no, open_account, transfer
+from tests.support.bank import BUSINESS_DATE, account_no, hold, open_account, transfer
 from tests.support.databases import Databases
-from tests.support.interleaving import Holder, holder
+from tests.support.interleaving import holder
 
 Shards = Mapping[int, Shard]
 
@@ -160,12 +160,10 @@ async def test_system_accounts_keep_their_status(status: AccountStatus, shards: 
         assert Outcome.SYSTEM_ACCOUNT == refused.value.outcome
 
 
-async def test_money_that_is_held_cannot_be_spent(shards: Shards, servers: Databases) -> None:
+async def test_money_that_is_held_cannot_be_spent(shards: Shards) -> None:
     """Available is the ledger balance less what is held, plus the overdraft."""
     number, other = await open_account(shards[1], "10", limit="2"), await open_account(shards[1])
-    async with holder(servers.shard_owner_dsns[1]) as hand:
-        await _hold(hand, number)
-        await hand.commit()
+    await shards[1].lanes.post(hold(number, "4"))
     commands = [transfer(number, other, "8.01"), transfer(number, other, "8")]
 
     answers = await shards[1].lanes.post_many(commands)
@@ -175,13 +173,3 @@ async def test_money_that_is_held_cannot_be_spent(shards: Shards, servers: Datab
     assert (Decimal(2), Decimal(4), Decimal(0)) == (
         balance.ledger, balance.held, balance.available
     )  # fmt: skip
-
-
-async def _hold(hand: Holder, number: int) -> None:
-    """Reserve 4 by hand: nothing places holds yet."""
-    await hand.execute(
-        "INSERT INTO ledger.hold (account_no, reference, amount, state, placed_at, expires_at)"
-        " VALUES (%s, 'H-1', 4, 'pending', now(), now())",
-        (number,),
-    )
-    await hand.execute("UPDATE ledger.balance SET held = 4 WHERE account_no = %s", (number,))

@@ -99,6 +99,7 @@ PLANTS = {
     "money held back without a hold": plant(
         f"UPDATE ledger.balance SET held = 1 WHERE account_no = {_PLAIN}",
         "held_is_sum_of_open_holds",
+        "balance_is_sum_of_entries",
     ),
     "a hold that nothing is held back for": plant(
         "INSERT INTO ledger.hold (account_no, reference, amount, state, placed_at, expires_at)"

@@ -12,6 +12,8 @@ from uuid import UUID
 import pytest
 from psycopg import OperationalError
 
+from shard import lane as lane_module
+from shard import lane_queue as queue_module
 from shard import lanes as lanes_module
 from shard.commands import Answer, Command, MoneyState
 from shard.connections import Connection
@@ -85,7 +87,7 @@ async def test_a_batch_has_its_bound(
     shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lane takes no more than its bound at once; the rest travels in the next batch."""
-    monkeypatch.setattr(lanes_module, "LANE_BATCH_COMMANDS", 8)
+    monkeypatch.setattr(queue_module, "LANE_BATCH_COMMANDS", 8)
     debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
     async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
         tasks = _start(held, [lanes.post(transfer(debtor, creditor, "1")) for _ in range(20)])
@@ -100,7 +102,7 @@ async def test_a_full_queue_refuses_at_once(
     shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What finds no room in the queue is told so; what found room is booked."""
-    monkeypatch.setattr(lanes_module, "LANE_QUEUE_COMMANDS", 3)
+    monkeypatch.setattr(lanes_module, "LANE_REQUESTS_MAX", 4)
     debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
     async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
         tasks = _start(held, [lanes.post(transfer(debtor, creditor, "1")) for _ in range(3)])
@@ -117,7 +119,7 @@ async def test_bulk_work_waits_for_room(
     shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bulk work larger than the queue waits instead of being refused, and keeps its order."""
-    monkeypatch.setattr(lanes_module, "LANE_QUEUE_COMMANDS", 4)
+    monkeypatch.setattr(queue_module, "LANE_QUEUE_BULK_COMMANDS", 4)
     debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
     commands = [transfer(debtor, creditor, "10") for _ in range(15)]
     async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
@@ -145,6 +147,99 @@ async def test_what_is_too_late_is_not_started(shards: Shards, servers: Database
             await late
 
     assert Figures(Decimal(2), 2) == await figures(shards[1], creditor)
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_told_at_once(
+    shards: Shards, servers: Databases
+) -> None:
+    """Whoever waits is told at his own deadline, though no lane is free; it is never booked."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    loop = asyncio.get_running_loop()
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        with pytest.raises(Overloaded):
+            await lanes.post(transfer(debtor, creditor, "1"), loop.time() + 0.02)
+        told = (lanes.queued_commands, lanes.figures.late, first.done())
+        await held.rollback()
+        await first
+
+    assert (0, 1, False) == told
+    assert Figures(Decimal(1), 1) == await figures(shards[1], creditor)
+
+
+async def test_a_deadline_that_passes_after_the_send_leaves_it_unknown(
+    shards: Shards, servers: Databases
+) -> None:
+    """What was sent goes on; whoever asked is told at his deadline that it is unknown."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    loop = asyncio.get_running_loop()
+    command = transfer(debtor, creditor, "1")
+    async with (
+        one_lane(servers.shard_dsns[1]) as lanes,
+        holder(servers.shard_owner_dsns[1]) as held,
+    ):
+        await held.lock_balance(debtor)
+        with pytest.raises(OutcomeUnknown):
+            await lanes.post(command, loop.time() + 0.05)
+        await held.rollback()
+        answer = await lanes.post(again(command))
+
+    assert (Outcome.POSTED, True) == (answer.outcome, answer.is_replay)
+    assert Figures(Decimal(1), 1) == await figures(shards[1], creditor)
+
+
+async def test_whoever_gave_up_makes_room(shards: Shards, servers: Databases) -> None:
+    """What nobody waits for any more leaves the queue, also while no lane is free."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        gone = _start(held, [lanes.post(transfer(debtor, creditor, "1")) for _ in range(5)])
+        await _queued(lanes, 5)
+        for task in gone:
+            task.cancel()
+        while lanes.queued_commands:  # noqa: ASYNC110 the queue has no event for it
+            await asyncio.sleep(0.001)  # sleep: pause between two looks
+        assert 1 == lanes.requests
+        await held.rollback()
+        await first
+
+    assert 5 == lanes.figures.abandoned
+    assert Figures(Decimal(1), 1) == await figures(shards[1], creditor)
+
+
+async def test_single_requests_go_before_bulk_work(
+    shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for one answer does not wait behind a long queue of bulk work."""
+    monkeypatch.setattr(queue_module, "LANE_BATCH_COMMANDS", 4)
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        bulk = held.start(lanes.post_many([transfer(debtor, creditor, "1") for _ in range(8)]))
+        await _queued(lanes, 8)
+        single = held.start(lanes.post(transfer(debtor, creditor, "1")))
+        await _queued(lanes, 9)
+        await held.rollback()
+        await first
+        answer, bulk_answers = await single, await bulk
+
+    assert answer.posted_at is not None
+    posted = [each.posted_at for each in bulk_answers if each.posted_at is not None]
+    assert 3 == sum(each == answer.posted_at for each in posted)
+    assert 5 == sum(each > answer.posted_at for each in posted)
+
+
+async def test_an_atomic_batch_travels_alone(shards: Shards, servers: Databases) -> None:
+    """It shares its transaction with nobody, and one refusal in it undoes nothing of others."""
+    debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
+    commands = [transfer(debtor, creditor, amount) for amount in ("1", "1000")]
+    async with busy_lane(servers, debtor, creditor) as (lanes, held, first):
+        unit = held.start(lanes.post_atomic(commands))
+        other = held.start(lanes.post(transfer(debtor, creditor, "2")))
+        await _queued(lanes, 3)
+        await held.rollback()
+        await asyncio.gather(first, other)
+        answers = await unit
+
+    assert [Outcome.ATOMIC_ABORTED, Outcome.INSUFFICIENT_FUNDS] == [a.outcome for a in answers]
+    assert Figures(Decimal(3), 2) == await figures(shards[1], creditor)
 
 
 async def test_whoever_gave_up_is_passed_over(shards: Shards, servers: Databases) -> None:
@@ -182,9 +277,15 @@ class LosesReplies:
         self.left = times
 
     async def __call__(
-        self, connection: Connection, lane: int, convoy: Any, commands: list[Command]
+        self,
+        connection: Connection,
+        lane: int,
+        convoy: Any,
+        commands: list[Command],
+        *,
+        is_atomic: bool,
     ) -> list[Answer]:
-        answers = await post_batch(connection, lane, convoy, commands)
+        answers = await post_batch(connection, lane, convoy, commands, is_atomic=is_atomic)
         if self.left:
             self.left -= 1
             await connection.close()
@@ -198,8 +299,8 @@ async def test_a_lost_reply_is_asked_for_again(
 ) -> None:
     """After a lost connection the same references are asked again, and have one effect."""
     debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
-    monkeypatch.setattr(lanes_module, "post_batch", LosesReplies(times))
-    monkeypatch.setattr(lanes_module, "POST_RETRY_PAUSE_S", 0.001)
+    monkeypatch.setattr(lane_module, "post_batch", LosesReplies(times))
+    monkeypatch.setattr(lane_module, "POST_RETRY_PAUSE_S", 0.001)
     commands = [transfer(debtor, creditor, "60"), transfer(debtor, creditor, "60")]
 
     answers = await shards[1].lanes.post_many(commands)
@@ -217,8 +318,8 @@ async def test_an_answer_that_stays_away_is_unknown(
 ) -> None:
     """When the budget for asking again is spent, the outcome is unknown; repeating tells it."""
     debtor, creditor = await open_account(shards[1], "100"), await open_account(shards[1])
-    monkeypatch.setattr(lanes_module, "post_batch", LosesReplies(1))
-    monkeypatch.setattr(lanes_module, "POST_RETRY_BUDGET_S", 0.0)
+    monkeypatch.setattr(lane_module, "post_batch", LosesReplies(1))
+    monkeypatch.setattr(lane_module, "POST_RETRY_BUDGET_S", 0.0)
     command = transfer(debtor, creditor, "60")
 
     with pytest.raises(OutcomeUnknown):

@@ -13,7 +13,7 @@ import pytest
 from deploy.embedded.postgres import PostgresServer
 from shard.bootstrap import prepare_shard
 from shard.errors import MigrationChanged, SchemaMissing, SchemaTooNew
-from shard.migrations import migrate, read_functions
+from shard.migrations import migrate, read_functions, read_migrations
 from shard.outcomes import Outcome
 from shard.shard import Shard
 from tests.shard.own_server import (
@@ -48,7 +48,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _whole() -> list[str]:
-    return ["schema.sql", *(f"functions/{script.name}" for script in read_functions(SHARD_SQL))]
+    numbered = [script.name for script in read_migrations(SHARD_SQL)]
+    return [*numbered, *(f"functions/{script.name}" for script in read_functions(SHARD_SQL))]
 
 
 async def schema_of(database: Database) -> list[tuple[object, ...]]:
@@ -80,10 +81,31 @@ async def test_a_fresh_database_gets_everything_once(empty: Database) -> None:
 
 
 async def test_a_folder_without_later_migrations_is_whole(empty: Database, folder: Path) -> None:
-    """Nothing but the schema and the functions is needed: a clone holds no empty folders."""
+    """Nothing but the schema is needed: a clone holds no empty folders."""
     shutil.rmtree(folder / "migrations")
+    shutil.rmtree(folder / "functions")
 
-    assert _whole() == await migrate(empty.owner_dsn, folder)
+    assert ["schema.sql"] == await migrate(empty.owner_dsn, folder)
+
+
+async def test_a_database_of_the_first_schema_is_brought_up_to_date(
+    own_server: PostgresServer, empty: Database, folder: Path
+) -> None:
+    """Later migrations also run in a transaction of their own, as they do on an old database."""
+    later = folder / "later"
+    (folder / "migrations").rename(later)
+    (folder / "functions").rename(folder / "not_yet")
+    await migrate(empty.owner_dsn, folder)
+    later.rename(folder / "migrations")
+    (folder / "not_yet").rename(folder / "functions")
+
+    applied = await migrate(empty.owner_dsn, folder)
+
+    fresh = await fresh_database(own_server)
+    await migrate(fresh.owner_dsn, SHARD_SQL)
+    assert _whole()[1:] == applied
+    assert await schema_of(fresh) == await schema_of(empty)
+    await drop_database(own_server, fresh)
 
 
 async def test_fresh_equals_replayed(
@@ -94,13 +116,14 @@ async def test_fresh_equals_replayed(
     await migrate(empty.owner_dsn, folder)
     (folder / "functions" / "95_later.sql").unlink()
     await migrate(empty.owner_dsn, folder)
-    (folder / "migrations" / "0002_nickname.sql").write_text(_ADDITION)
+    (folder / "migrations" / "0900_nickname.sql").write_text(_ADDITION)
     await migrate(empty.owner_dsn, folder)
 
     fresh = await fresh_database(own_server)
     applied = await migrate(fresh.owner_dsn, folder)
 
-    assert ["schema.sql", "0002_nickname.sql"] == applied[:2]
+    numbered = [name for name in applied if not name.startswith("functions/")]
+    assert ["schema.sql", "0900_nickname.sql"] == [numbered[0], numbered[-1]]
     assert await schema_of(empty) == await schema_of(fresh)
     await drop_database(own_server, fresh)
 
@@ -110,9 +133,9 @@ async def test_a_dry_run_changes_nothing(empty: Database, folder: Path) -> None:
     assert _whole() == await migrate(empty.owner_dsn, folder, dry_run=True)
     assert _whole() == await migrate(empty.owner_dsn, folder)
     before = await schema_of(empty)
-    (folder / "migrations" / "0002_nickname.sql").write_text(_ADDITION)
+    (folder / "migrations" / "0900_nickname.sql").write_text(_ADDITION)
 
-    assert ["0002_nickname.sql"] == await migrate(empty.owner_dsn, folder, dry_run=True)
+    assert ["0900_nickname.sql"] == await migrate(empty.owner_dsn, folder, dry_run=True)
     assert before == await schema_of(empty)
 
 
@@ -122,14 +145,15 @@ async def test_changed_functions_are_applied_again(empty: Database, folder: Path
     file = folder / "functions" / "10_time_and_ownership.sql"
     file.write_text(file.read_text() + "-- changed\n")
 
-    assert _whole()[1:] == await migrate(empty.owner_dsn, folder)
+    functions = [name for name in _whole() if name.startswith("functions/")]
+    assert functions == await migrate(empty.owner_dsn, folder)
     assert [] == await migrate(empty.owner_dsn, folder)
 
 
-@pytest.mark.parametrize("name", ["schema.sql", "migrations/0002_nickname.sql"])
+@pytest.mark.parametrize("name", ["schema.sql", "migrations/0900_nickname.sql"])
 async def test_an_edited_migration_is_noticed(name: str, empty: Database, folder: Path) -> None:
     """A file that was applied must not be edited afterwards."""
-    (folder / "migrations" / "0002_nickname.sql").write_text(_ADDITION)
+    (folder / "migrations" / "0900_nickname.sql").write_text(_ADDITION)
     await migrate(empty.owner_dsn, folder)
     (folder / name).write_text((folder / name).read_text() + "-- edited\n")
 
@@ -139,7 +163,7 @@ async def test_an_edited_migration_is_noticed(name: str, empty: Database, folder
 
 async def test_a_newer_schema_is_left_alone(empty: Database, folder: Path) -> None:
     """A program that does not know all of a database's migrations keeps away from it."""
-    (folder / "migrations" / "0002_nickname.sql").write_text(_ADDITION)
+    (folder / "migrations" / "0900_nickname.sql").write_text(_ADDITION)
     await migrate(empty.owner_dsn, folder)
 
     with pytest.raises(SchemaTooNew):

@@ -94,12 +94,14 @@ async def test_only_versioned_functions_and_the_clock_may_be_executed(own: OwnSh
 
     assert [
         "advance_business_date_v1",
-        "change_status_v1",
+        "balance_as_of_v1",
+        "change_account_v1",
         "hand_over_v1",
+        "headroom_as_of_v1",
         "mark_needs_repair_v1",
         "now",
-        "open_accounts_v1",
-        "post_batch_v1",
+        "open_accounts_v2",
+        "post_batch_v2",
         "redirect_v1",
         "register_payment_file_v1",
         "restamp_v1",

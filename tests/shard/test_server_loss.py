@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from deploy.embedded.postgres import PostgresServer
-from shard import lanes as lanes_module
+from shard import lane as lane_module
 from shard.commands import Answer, Command
 from shard.errors import OutcomeUnknown, ShardUnavailable
 from shard.outcomes import Outcome
@@ -37,7 +37,7 @@ async def test_a_shard_that_is_down_says_so(
 ) -> None:
     """While the server is down nothing waits for it, and when it is back all goes on."""
     # Were the lanes to wait for the server, this test would hang.
-    monkeypatch.setattr(lanes_module, "POST_RETRY_BUDGET_S", 3600.0)
+    monkeypatch.setattr(lane_module, "POST_RETRY_BUDGET_S", 3600.0)
     async with opened(lost) as shard:
         debtor, creditor = await open_account(shard, "100"), await open_account(shard)
     await own_server.stop("immediate")
@@ -61,7 +61,7 @@ async def test_a_lane_notices_a_lost_server_before_it_sends(
 ) -> None:
     """What is posted after a server has gone is told so: nothing was sent, nothing is unknown."""
     # Were a lane to send and then to ask again, this test would hang.
-    monkeypatch.setattr(lanes_module, "POST_RETRY_BUDGET_S", 3600.0)
+    monkeypatch.setattr(lane_module, "POST_RETRY_BUDGET_S", 3600.0)
     async with opened(lost) as shard:
         debtor, creditor = await open_account(shard, "100"), await open_account(shard)
         await own_server.stop("immediate")
@@ -113,7 +113,7 @@ async def test_a_crash_under_load_loses_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was answered before a kill -9 is there; the rest is whole or absent, and repeatable."""
-    monkeypatch.setattr(lanes_module, "POST_RETRY_BUDGET_S", 0.0)
+    monkeypatch.setattr(lane_module, "POST_RETRY_BUDGET_S", 0.0)
     async with opened(lost) as shard:
         accounts = [await open_account(shard, "5") for _ in range(8)]
         load = Load(shard, accounts, rng, [], [], asyncio.Event())

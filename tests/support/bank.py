@@ -10,7 +10,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -20,8 +20,9 @@ from deploy.embedded.temporal import TemporalServer
 from router.settings import Settings
 from router.wiring import Bank, migrate_all
 from shard.accounts import AccountKind, NewAccount
-from shard.commands import Answer, Command, Leg, MoneyState, Origin, ParkedAmount
+from shard.commands import Answer, Command, Kind, Leg, MoneyState, Origin, ParkedAmount, Terms
 from shard.connections import connect
+from shard.errors import ShardUnavailable
 from shard.ids import new_id
 from shard.invariants import Finding
 from shard.outcomes import Outcome
@@ -119,8 +120,11 @@ async def at_rest(bank: Bank, within_s: float = 60.0) -> None:
 
 async def _settled(shard: Shard) -> None:
     while True:
-        if not await shard.suspense.open_totals():
-            return
+        try:
+            if not await shard.suspense.open_totals():
+                return
+        except ShardUnavailable:
+            pass  # It came back a moment ago, and that was not noticed yet.
         await asyncio.sleep(0.05)  # sleep: the end of a saga has no event here
 
 
@@ -204,6 +208,27 @@ async def figures(shard: Shard, account: int) -> Figures:
     balance = await shard.balances.get(account)
     page = await shard.statements.page(account, limit=1_000)
     return Figures(balance.ledger, len(page.lines))
+
+
+def hold(
+    account: int, amount: str, *, reference: str | None = None, for_s: float = 3600
+) -> Command:
+    """A hold of ``amount`` EUR that ends in ``for_s`` seconds."""
+    transfer_id = new_id()
+    name = reference or f"H-{transfer_id}"
+    return Command(
+        home=account,
+        origin=Origin.CLIENT,
+        reference=name,
+        transfer_id=transfer_id,
+        request_hash=f"{name}:{amount}".encode(),
+        currency="EUR",
+        amount=Decimal(amount),
+        creditor=None,
+        legs=(),
+        kind=Kind.HOLD,
+        terms=Terms(hold=name, expires_at=datetime.now(UTC) + timedelta(seconds=for_s)),
+    )
 
 
 def again(command: Command) -> Command:

@@ -7,10 +7,12 @@ tested with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import cast
 from uuid import UUID
@@ -18,25 +20,36 @@ from uuid import UUID
 import httpx
 
 from router.accounts import Opened, Opening
+from router.bulk import Result
+from router.errors import NotOneShard
 from router.http.app import create_app
 from router.range_map import MappedRange, RangeMap
 from router.telemetry import Metrics
-from router.transfers import Submitted, TransferRequest
+from router.transfer_requests import TransferRequest
+from router.transfers import Submitted, Transfers
 from router.wiring import Bank
-from shard.accounts import Account, AccountKind, AccountStatus
+from shard.accounts import Account, AccountChange, AccountKind, AccountStatus
 from shard.balances import Balance
+from shard.breaker import Breaker
 from shard.commands import Kind, MoneyState, Origin
-from shard.errors import ShardUnavailable
+from shard.errors import LedgerError, ShardUnavailable
+from shard.lane import LaneState
+from shard.lane_figures import LaneFigures
 from shard.outcomes import Outcome
 from shard.ownership import OwnedRange, RangeState
-from shard.statements import EntryLine, EntryPage
+from shard.statements import EntryPage
 from shard.suspense import OpenTotal
 from shard.transfers import TransferRecord
+from tests.support.scripted_movements import ScriptedHolds, ScriptedReversals
+from tests.support.scripted_statement import (
+    BUSINESS_DATE,
+    ENTRY,
+    POSTED_AT,
+    TRANSFER_ID,
+    ScriptedStatements,
+)
 
-TRANSFER_ID = UUID("0193a4f2-7c1e-7000-8000-000000000001")
 CONVOY_ID = UUID("0193a4f2-7c1e-7000-8000-00000000000c")
-POSTED_AT = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
-BUSINESS_DATE = date(2026, 11, 21)
 
 ACCOUNT = Account(
     account_no=2_000_000_123,
@@ -58,21 +71,6 @@ BALANCE = Balance(
     in_transit=Decimal("20.0000"),
     seq="41",
     as_of=POSTED_AT,
-)
-ENTRY = EntryLine(
-    seq=41,
-    bucket=0,
-    transfer_id=TRANSFER_ID,
-    reference="PAY-17",
-    amount=Decimal("-20.0000"),
-    held_delta=Decimal("0.0000"),
-    ledger_after=Decimal("980.0000"),
-    held_after=Decimal("30.0000"),
-    counterparty=3_000_000_456,
-    business_date=BUSINESS_DATE,
-    value_date=BUSINESS_DATE,
-    posted_at=POSTED_AT,
-    narrative="Rent",
 )
 
 
@@ -144,6 +142,46 @@ class ScriptedTransfers:
 
 
 @dataclass(slots=True)
+class ScriptedBulk:
+    """Books each transfer alone, once it ``may_go_on``; counts how many are under way at most."""
+
+    transfers: ScriptedTransfers
+    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: int = 0
+    under_way: int = 0
+    most_under_way: int = 0
+    other_shard: int | None = None
+    breaks_on: str | None = None
+
+    def __post_init__(self) -> None:
+        self.may_go_on.set()
+
+    async def submit_many(self, requests: Sequence[TransferRequest]) -> list[Result]:
+        """One result each."""
+        self.begun += len(requests)
+        self.under_way += len(requests)
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await self.may_go_on.wait()
+        if self.breaks_on in {request.reference for request in requests}:
+            raise RuntimeError("a bug")
+        results = [await self._result(request) for request in requests]
+        self.under_way -= len(requests)
+        return results
+
+    async def submit_atomic(self, requests: Sequence[TransferRequest]) -> list[Result]:
+        """The same; the request with the number of ``other_shard`` belongs elsewhere."""
+        if self.other_shard is not None:
+            raise NotOneShard(self.other_shard)
+        return await self.submit_many(requests)
+
+    async def _result(self, request: TransferRequest) -> Result:
+        try:
+            return await self.transfers.submit(request)
+        except LedgerError as error:
+            return error
+
+
+@dataclass(slots=True)
 class ScriptedAccounts:
     """Knows one account, unless it is told to ``fail``."""
 
@@ -164,18 +202,22 @@ class ScriptedAccounts:
         self._may_fail()
         return replace(ACCOUNT, account_no=account_no)
 
-    async def change_status(
-        self, account_no: int, status: AccountStatus, *, actor: str, reason: str
+    async def change(
+        self, account_no: int, change: AccountChange, *, actor: str, reason: str
     ) -> Account:
         """Remember and answer."""
         self._may_fail()
-        self.asked.append({"account_no": account_no, "status": status, "reason": reason})
+        self.asked.append({"account_no": account_no, "change": change, "reason": reason})
+        status = change.status or AccountStatus.OPEN
         return replace(ACCOUNT, account_no=account_no, status=status)
 
-    async def balance(self, account_no: int) -> Balance:
-        """The balance."""
+    async def balance(self, account_no: int, *, as_of: datetime | date | None = None) -> Balance:
+        """The balance, as of whatever was asked for."""
         self._may_fail()
-        return replace(BALANCE, account_no=account_no)
+        if as_of is None:
+            return replace(BALANCE, account_no=account_no)
+        self.asked.append({"account_no": account_no, "as_of": as_of})
+        return replace(BALANCE, account_no=account_no, as_of=as_of)
 
     async def entries(self, account_no: int, **query: object) -> EntryPage:
         """Remember and answer."""
@@ -197,6 +239,15 @@ class ScriptedShard:
     queued_commands: int = 3
     batches: int = 10
     commands: int = 250
+    requests: int = 0
+    requests_held_up: int = 0
+    reads_waiting: int = 0
+    figures: LaneFigures = field(default_factory=LaneFigures)
+    breaker: Breaker = field(default_factory=lambda: Breaker(time.monotonic))
+
+    def states(self) -> Counter[LaneState]:
+        """Two lanes."""
+        return Counter({LaneState.IDLE: 1, LaneState.POSTING: 1})
 
     @property
     def lanes(self) -> ScriptedShard:
@@ -275,7 +326,11 @@ class ScriptedBank:
         self.directory = ScriptedShard(0)
         self.routes = ScriptedRoutes(self.shards)
         self.transfers = ScriptedTransfers()
+        self.bulk = ScriptedBulk(self.transfers)
+        self.holds = ScriptedHolds(cast(Transfers, self.transfers))
+        self.reversals = ScriptedReversals(cast(Transfers, self.transfers))
         self.accounts = ScriptedAccounts()
+        self.statements = ScriptedStatements()
         self.convoys = ScriptedConvoys()
         self.temporal: object | None = object()
 

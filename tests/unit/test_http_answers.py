@@ -11,11 +11,12 @@ import httpx
 import pytest
 
 from router.accounts import Opening
-from router.http.accounts_api import AccountObject, BalanceObject, EntryList
+from router.http.accounts_api import AccountObject
 from router.http.operations_api import ShardList
-from router.http.transfers_api import TransferObject
+from router.http.reads_api import BalanceObject, EntryList
+from router.http.transfer_shapes import TransferObject
 from router.limits import PREFER_WAIT_MAX_S
-from router.transfers import TransferRequest
+from router.transfer_requests import TransferRequest
 from shard.accounts import AccountKind
 from shard.commands import MoneyState
 from shard.errors import ShardUnavailable
@@ -52,8 +53,10 @@ async def test_a_local_transfer_is_created(client: httpx.AsyncClient) -> None:
     assert {
         "id": "0193a4f2-7c1e-7000-8000-000000000001",
         "reference": "PAY-17",
+        "kind": "ordinary",
         "debtor_account": "2000000123",
         "creditor_account": "3000000456",
+        "legs": None,
         "amount": "20.00",
         "currency": "EUR",
         "request_state": "accepted",
@@ -61,6 +64,7 @@ async def test_a_local_transfer_is_created(client: httpx.AsyncClient) -> None:
         "evidence_state": "present",
         "code": None,
         "business_date": "2026-11-21",
+        "value_date": "2026-11-21",
         "posted_at": "2026-11-21T09:30:00.123456Z",
         "delivered_at": None,
         "workflow": None,
@@ -243,7 +247,10 @@ async def test_an_account_is_opened(client: httpx.AsyncClient, bank: ScriptedBan
         "currency": "EUR",
         "kind": "customer",
         "status": "open",
+        "frozen_for": None,
         "overdraft_limit": "0.00",
+        "minimum_balance": "0.00",
+        "metadata": {},
         "shard": 2,
         "opened_on": "2026-11-21",
     } == response.json()

@@ -197,6 +197,7 @@ async def test_an_unexpected_fault_is_a_500(client: httpx.AsyncClient, bank: Scr
         ("GET", "/v1/transfers/", 404, "NOT_FOUND", None),
         ("DELETE", "/v1/transfers", 405, "METHOD_NOT_ALLOWED", "POST"),
         ("BREW", "/v1/transfers", 405, "METHOD_NOT_ALLOWED", "POST"),
+        ("PUT", "/v1/accounts/2000000123", 405, "METHOD_NOT_ALLOWED", "GET, PATCH"),
     ],
 )
 async def test_unknown_paths_and_methods_are_problems(

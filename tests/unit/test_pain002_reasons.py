@@ -8,17 +8,26 @@ from router.iso20022.errors import IbanRefused
 from router.iso20022.reasons import REASONS, UNSPECIFIED, reason_of
 from shard.outcomes import Outcome, is_refusal_by_business
 
-OF_ACCOUNTS = {
+OF_OTHER_REQUESTS = {
     Outcome.ACCOUNT_EXISTS,
     Outcome.BALANCE_NOT_ZERO,
     Outcome.HOLDS_OPEN,
     Outcome.MONEY_IN_TRANSIT,
+    Outcome.SEQUENCE_MISMATCH,
+    Outcome.HOLD_UNKNOWN,
+    Outcome.HOLD_NOT_OPEN,
+    Outcome.HOLD_EXPIRED,
+    Outcome.HOLD_CREDITOR_MISMATCH,
+    Outcome.HOLD_EXCEEDED,
+    Outcome.NOT_REVERSIBLE,
+    Outcome.REVERSAL_EXCEEDED,
+    Outcome.ATOMIC_ABORTED,
 }
-"""Refusals to open or close an account; no payment meets them."""
+"""Refusals of what no line of a payment file asks for."""
 
 
 @pytest.mark.parametrize(
-    "outcome", [o for o in Outcome if is_refusal_by_business(o) and o not in OF_ACCOUNTS]
+    "outcome", [o for o in Outcome if is_refusal_by_business(o) and o not in OF_OTHER_REQUESTS]
 )
 def test_every_refusal_has_a_reason_of_its_own(outcome: Outcome) -> None:
     """No final refusal of a payment reaches a customer as "not specified"."""

@@ -10,7 +10,8 @@ import pytest
 
 from router.directory import Directory
 from router.routing import Routes
-from router.transfers import TransferRequest, Transfers
+from router.transfer_requests import TransferRequest
+from router.transfers import Transfers
 from shard.errors import AmountMalformed, LedgerError, Malformed, Refused
 
 REQUEST = TransferRequest("PAY-1", 1_000_000_001, 2_000_000_002, Decimal("20.00"), "EUR")

@@ -23,8 +23,6 @@ from router.limits import CLI_PROCESS_NO
 from router.settings import Settings
 from router.wiring import Bank
 
-_LOCAL_STATUS = 201
-
 
 async def run_demo(folder: DemoFolder, size: DemoSize, steps: Steps, *, keep: bool) -> DemoResult:
     """Bring up a bank, put it to work, and judge what came of it.
@@ -83,7 +81,7 @@ async def _work(
         payroll=payroll,
         payroll_seconds=payroll_seconds,
         same_shard=Percentiles.of(
-            [answer.seconds for answer in sent.answers if answer.status == _LOCAL_STATUS]
+            [answer.seconds for answer in sent.answers if answer.is_booked_at_once]
         ),
         window=Percentiles.of(await figures.windows(bank, began)),
         trial_balance=await figures.trial_balance(bank),

@@ -13,13 +13,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 from typing import Final
-from urllib.parse import urlsplit
-
-import orjson
 
 from router.cli.demo.cast import CURRENCY, Cast
-from router.cli.demo.http_connection import HttpConnection
 from router.cli.progress import Step
+from router.client import ClientError, LedgerClient, Refused, Retries, TransferOrder
 from router.limits import (
     DEMO_CONNECTIONS,
     DEMO_REPEATS,
@@ -27,17 +24,10 @@ from router.limits import (
     MOVING_PAUSE_MAX_S,
 )
 from shard.errors import OutcomeUnknown
-from shard.money import format_amount
 
-_PATH: Final = "/v1/transfers"
 _CROSS_SHARE: Final = 1 / 3
 _TOO_MUCH_SHARE: Final = 0.03
 _TOO_MUCH: Final = Decimal("1000000.00")
-_SERVER_ERROR: Final = 500
-_POSTED: Final = 201
-_IN_TRANSIT: Final = 202
-_KNOWN: Final = 200
-_MALFORMED: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +40,10 @@ class Payment:
     amount: Decimal
     is_cross: bool
 
-    def body(self) -> bytes:
-        """The request, as JSON."""
-        return orjson.dumps(
-            {
-                "reference": self.reference,
-                "debtor_account": str(self.debtor),
-                "creditor_account": str(self.creditor),
-                "amount": format_amount(self.amount, CURRENCY),
-                "currency": CURRENCY,
-            }
+    def order(self) -> TransferOrder:
+        """The request."""
+        return TransferOrder(
+            self.reference, str(self.debtor), str(self.creditor), self.amount, CURRENCY
         )
 
 
@@ -68,15 +52,20 @@ class Answered:
     """A payment's final answer; ``code`` is the refusal's, ``seconds`` those of the last try."""
 
     payment: Payment
-    status: int
     code: str | None
+    is_first: bool
     seconds: float
     repeats: int
 
     @property
     def is_accepted(self) -> bool:
         """Tell whether the money left its debtor."""
-        return self.status in (_KNOWN, _POSTED, _IN_TRANSIT)
+        return self.code is None
+
+    @property
+    def is_booked_at_once(self) -> bool:
+        """Tell whether the first answer was that both sides are booked."""
+        return self.is_accepted and self.is_first and not self.payment.is_cross
 
     @property
     def outcome(self) -> str:
@@ -133,26 +122,46 @@ async def send(payments: Sequence[Payment], api: str, step: Step) -> Traffic:
 async def _send_in_turn(
     waiting: Iterator[Payment], api: str, answered: Callable[[Answered], None]
 ) -> None:
-    address = urlsplit(api)
-    connection = HttpConnection(address.hostname or "", address.port or 0, _PATH)
-    async with connection:
+    stopwatch = _Stopwatch()
+    retries = Retries(DEMO_REPEATS, MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, sleep=stopwatch.pause)
+    async with LedgerClient(api, retries=retries) as ledger:
         for payment in waiting:
-            answered(await _settle(connection, payment))
+            answered(await _settle(ledger, payment, stopwatch))
 
 
-async def _settle(connection: HttpConnection, payment: Payment) -> Answered:
+async def _settle(ledger: LedgerClient, payment: Payment, stopwatch: _Stopwatch) -> Answered:
     """Ask until the answer is one that stays."""
-    body, pause_s = payment.body(), MOVING_PAUSE_FIRST_S
-    for repeats in range(DEMO_REPEATS):
-        began = time.perf_counter()
-        try:
-            status, document = await connection.post(body)
-        except OSError:
-            status, document = _SERVER_ERROR, b""
-        seconds = time.perf_counter() - began
-        if status < _SERVER_ERROR:
-            code = orjson.loads(document).get("code") if status >= _MALFORMED else None
-            return Answered(payment, status, code, seconds, repeats)
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, MOVING_PAUSE_MAX_S)
-    raise OutcomeUnknown(f"{payment.reference} got no answer that stays; see the log of the API.")
+    stopwatch.start()
+    code = None
+    try:
+        is_replay = (await ledger.transfer(payment.order())).is_replay
+    except Refused as refused:
+        code, is_replay = refused.code, refused.is_replay
+    except ClientError as error:
+        message = f"{payment.reference} got no answer that stays; see the log of the API."
+        raise OutcomeUnknown(message) from error
+    return Answered(payment, code, not is_replay, stopwatch.seconds, stopwatch.pauses)
+
+
+class _Stopwatch:
+    """Times the last try of a request, and counts the tries before it."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+        self._began = 0.0
+
+    def start(self) -> None:
+        """The first try begins."""
+        self.pauses = 0
+        self._began = time.perf_counter()
+
+    async def pause(self, seconds: float) -> None:
+        """The pause before the next try."""
+        await asyncio.sleep(seconds)
+        self.pauses += 1
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the last try began."""
+        return time.perf_counter() - self._began

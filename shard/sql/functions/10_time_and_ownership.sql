@@ -101,7 +101,7 @@ $$;
 CREATE OR REPLACE VIEW ledger.own_account AS
 SELECT a.account_no, a.currency, a.kind, a.status, a.has_floor, a.overdraft_limit, a.bucket_count,
        a.customer, a.parent, a.product, a.gl_code, a.jurisdiction, a.request_hash, a.opened_on,
-       a.opened_at
+       a.opened_at, a.minimum_balance, a.credits_when_frozen, a.metadata
 FROM ledger.account AS a
 JOIN ledger.owned_range AS r
     ON a.account_no >= r.lo AND a.account_no < r.hi AND r.state IN ('OWNED', 'FENCED');

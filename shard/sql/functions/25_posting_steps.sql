@@ -3,8 +3,9 @@
 -- Commands that cannot be booked here or now, or are badly formed, with the first reason in the
 -- order of precedence. Nothing is stored about them. To be asked after ledger.lock_ranges.
 CREATE OR REPLACE FUNCTION ledger.unfit_commands(
-    p_date date, p_home bigint[], p_kind ledger.kind[], p_currency text[], p_not_before date[],
-    p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
+    p_date date, p_home bigint[], p_origin ledger.origin[], p_reference text[],
+    p_kind ledger.kind[], p_currency text[], p_amount numeric[], p_not_before date[],
+    p_terms jsonb[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
     p_item_command integer[], p_item_amount numeric[]
 ) RETURNS TABLE (command integer, outcome ledger.outcome)
 LANGUAGE plpgsql VOLATILE AS $$
@@ -12,7 +13,8 @@ LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     RETURN QUERY
     WITH asked AS (
-        SELECT c.* FROM unnest(p_home, p_kind, p_currency, p_not_before)
+        SELECT c.*, c.kind IN ('tombstone', 'hold', 'increase', 'void', 'expire') AS has_no_legs
+        FROM unnest(p_home, p_kind, p_currency, p_not_before)
             WITH ORDINALITY AS c (home, kind, currency, not_before, n)
     ), leg AS (
         SELECT l.* FROM unnest(p_leg_command, p_leg_account, p_leg_amount)
@@ -45,28 +47,75 @@ BEGIN
         UNION ALL
         SELECT a.n::integer, 'MALFORMED' FROM asked AS a
         LEFT JOIN shape AS s ON s.command = a.n
-        WHERE (a.kind = 'tombstone') <> (s.command IS NULL)
+        WHERE a.has_no_legs <> (s.command IS NULL)
             OR s.total <> 0 OR s.has_zero OR s.has_excess OR NOT s.touches_home
             OR s.has_strange_currency
         UNION ALL
         SELECT a.n::integer, 'DATE_NOT_OPEN' FROM asked AS a WHERE a.not_before > p_date
+        UNION ALL
+        SELECT m.command, 'MALFORMED' FROM ledger.malformed_terms(
+            p_home, p_origin, p_reference, p_kind, p_currency, p_amount, p_terms, p_leg_command,
+            p_leg_account, p_leg_amount
+        ) AS m (command)
+        WHERE array_remove(p_terms, NULL) <> '{}'
+            OR p_kind && '{hold,increase,capture,void,expire}'
     )
     SELECT r.command, min(r.outcome) FROM reason AS r GROUP BY r.command;
 END
 $$;
 
+-- Commands whose terms do not fit their kind. What a capture or a reversal is about must be
+-- exactly what its home account gives. A hold is named by its own command, a client's. Amounts
+-- are given a bound because NaN is greater than all others.
+CREATE OR REPLACE FUNCTION ledger.malformed_terms(
+    p_home bigint[], p_origin ledger.origin[], p_reference text[], p_kind ledger.kind[],
+    p_currency text[], p_amount numeric[], p_terms jsonb[], p_leg_command integer[],
+    p_leg_account bigint[], p_leg_amount numeric[]
+) RETURNS SETOF integer
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY
+    SELECT c.n::integer
+    FROM unnest(p_home, p_origin, p_reference, p_kind, p_currency, p_amount, p_terms)
+        WITH ORDINALITY AS c (home, origin, reference, kind, currency, amount, terms, n)
+    LEFT JOIN ledger.currency AS y ON y.code = c.currency
+    WHERE (c.kind IN ('hold', 'increase', 'capture', 'void', 'expire'))
+            <> coalesce(c.terms ? 'hold', false)
+        OR (c.kind = 'hold' AND (
+            c.terms ->> 'expires_at' IS NULL OR c.home < 1000000000
+            OR c.origin <> 'client' OR c.terms ->> 'hold' <> c.reference
+        ))
+        OR ((c.kind IN ('hold', 'increase', 'capture') OR c.terms ? 'reverses') AND (
+            c.amount <= 0 OR c.amount >= 100000000000000
+            OR c.amount <> round(c.amount, coalesce(y.scale, 0))
+        ))
+        OR y.code IS NULL
+        OR (c.terms ? 'reverses' AND (
+            c.kind <> 'ordinary' OR c.terms #>> '{reverses,id}' IS NULL
+        ))
+        OR ((c.kind = 'capture' OR c.terms ? 'reverses') AND -c.amount IS DISTINCT FROM (
+            SELECT sum(l.amount)
+            FROM unnest(p_leg_command, p_leg_account, p_leg_amount)
+                AS l (command, account_no, amount)
+            WHERE l.command = c.n AND l.account_no = c.home AND l.amount < 0
+        ));
+END
+$$;
+
 -- Lock the balances that the claimed commands touch, in the order of (account, bucket), and
 -- return their legs as parallel arrays sorted by (command, leg), each with the bucket it goes to.
--- Each command that has items gets one leg more, on this shard's suspense account. Accounts in
--- `p_gather` are locked with all their buckets. Only bucket 0 may be overdrawn, so a forced
--- booking goes there.
+-- Each command that has items gets one leg more, on this shard's suspense account, and one that
+-- only holds back or lets go gets a leg of zero on its home account. Accounts in `p_gather` are
+-- locked with all their buckets. Only bucket 0 may be overdrawn, so a forced booking goes there;
+-- what is held back stands there, too.
 CREATE OR REPLACE FUNCTION ledger.lock_legs(
     p_lane integer, p_shard smallint, p_claimed boolean[], p_gather bigint[], p_home bigint[],
     p_kind ledger.kind[], p_currency text[], p_leg_command integer[], p_leg_account bigint[],
     p_leg_amount numeric[], p_leg_counterparty bigint[], p_item_command integer[],
     p_item_amount numeric[],
     OUT commands integer[], OUT accounts bigint[], OUT buckets smallint[], OUT amounts numeric[],
-    OUT counterparties bigint[], OUT suspense boolean[], OUT locked_rows bigint
+    OUT held numeric[], OUT counterparties bigint[], OUT suspense boolean[],
+    OUT locked_rows bigint
 )
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
@@ -85,8 +134,14 @@ BEGIN
         JOIN ledger.currency AS y ON y.code = c.currency
         WHERE p_claimed[i.command]
         GROUP BY i.command, y.account_index, c.home
+        UNION ALL
+        SELECT c.n, c.home, 0, NULL, false, cardinality(p_leg_command) + 2
+        FROM unnest(p_home, p_kind, p_claimed) WITH ORDINALITY AS c (home, kind, is_claimed, n)
+        WHERE c.is_claimed AND c.kind IN ('hold', 'increase', 'void', 'expire')
     ), leg AS MATERIALIZED (
         SELECT w.*, (CASE WHEN a.bucket_count > 1 AND p_kind[w.command] <> 'forced'
+                               AND NOT (w.account_no = p_home[w.command] AND p_kind[w.command]
+                                   IN ('hold', 'increase', 'capture', 'void', 'expire'))
                           THEN p_lane % a.bucket_count ELSE 0 END)::smallint AS bucket
         FROM wanted AS w
         LEFT JOIN ledger.account AS a ON a.account_no = w.account_no
@@ -119,8 +174,8 @@ $$;
 -- drained since it was chosen makes the caller lock again (LG901).
 CREATE OR REPLACE FUNCTION ledger.judge_accounts(
     p_origin ledger.origin[], p_kind ledger.kind[], p_currency text[], p_leg_command integer[],
-    p_leg_account bigint[], p_leg_bucket smallint[], p_leg_suspense boolean[],
-    INOUT outcomes ledger.outcome[]
+    p_leg_account bigint[], p_leg_bucket smallint[], p_leg_amount numeric[],
+    p_leg_suspense boolean[], INOUT outcomes ledger.outcome[]
 )
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
@@ -130,11 +185,12 @@ BEGIN
     FOR v_refused IN
         SELECT l.command, bool_or(a.account_no IS NOT NULL AND b.account_no IS NULL) AS is_lost,
                min(ledger.refusal_of(
-                   c.origin, c.kind, c.currency, l.account_no, l.is_suspense, a.kind, a.status,
-                   a.currency
+                   c.origin, c.kind, c.currency, l.account_no, l.is_suspense,
+                   l.amount < 0 OR c.kind IN ('hold', 'increase'), l.amount > 0, a.kind,
+                   a.status, a.currency, a.credits_when_frozen
                )) AS outcome
-        FROM unnest(p_leg_command, p_leg_account, p_leg_bucket, p_leg_suspense)
-            AS l (command, account_no, bucket, is_suspense)
+        FROM unnest(p_leg_command, p_leg_account, p_leg_bucket, p_leg_amount, p_leg_suspense)
+            AS l (command, account_no, bucket, amount, is_suspense)
         JOIN unnest(p_origin, p_kind, p_currency)
             WITH ORDINALITY AS c (origin, kind, currency, n) ON c.n = l.command
         LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
@@ -150,11 +206,14 @@ BEGIN
 END
 $$;
 
--- What an account speaks against one leg, or NULL.
+-- What an account speaks against one leg, or NULL. A leg takes money away or holds it back
+-- (`p_takes`), brings it (`p_brings`), or only lets go of what was held back. What comes back to
+-- a frozen account by a reversal was its own.
 CREATE OR REPLACE FUNCTION ledger.refusal_of(
     p_origin ledger.origin, p_kind ledger.kind, p_currency text, p_account bigint,
-    p_is_suspense boolean, p_account_kind ledger.account_kind,
-    p_status ledger.account_status, p_account_currency text
+    p_is_suspense boolean, p_takes boolean, p_brings boolean,
+    p_account_kind ledger.account_kind, p_status ledger.account_status, p_account_currency text,
+    p_credits_when_frozen boolean
 ) RETURNS ledger.outcome
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (CASE
@@ -167,7 +226,10 @@ RETURN (CASE
     THEN 'SYSTEM_ACCOUNT'::ledger.outcome
     WHEN p_status IS NULL THEN 'ACCOUNT_UNKNOWN'::ledger.outcome
     WHEN p_status = 'closed' THEN 'ACCOUNT_CLOSED'::ledger.outcome
-    WHEN p_status = 'frozen' AND p_kind = 'ordinary' THEN 'ACCOUNT_FROZEN'::ledger.outcome
+    WHEN p_status = 'frozen' AND p_kind NOT IN ('return', 'forced') AND (
+        p_takes OR (p_brings AND NOT p_credits_when_frozen AND p_origin <> 'reversal')
+    )
+    THEN 'ACCOUNT_FROZEN'::ledger.outcome
     WHEN p_account_currency <> p_currency THEN 'CURRENCY_MISMATCH'::ledger.outcome
 END);
 

@@ -17,16 +17,16 @@ BEGIN
         INSERT INTO ledger.transfer AS t (
             account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
             currency, amount, business_date, value_date, posted_at, booked_on, convoy, channel,
-            actor, purpose, correlation_id, end_to_end_id, trace_id
+            actor, purpose, correlation_id, end_to_end_id, trace_id, legs
         )
         SELECT f.home, f.origin, f.reference, f.id, f.hash, f.kind,
                CASE WHEN f.kind = 'tombstone' THEN 'RECALLED' ELSE 'POSTED' END::ledger.outcome,
-               CASE WHEN f.kind = 'tombstone' THEN 'none' WHEN f.has_items THEN 'in_transit'
-                    ELSE 'posted' END::ledger.money_state,
+               CASE WHEN f.kind IN ('tombstone', 'hold', 'increase', 'void', 'expire') THEN 'none'
+                    WHEN f.has_items THEN 'in_transit' ELSE 'posted' END::ledger.money_state,
                f.creditor, f.currency, f.amount, p_date, coalesce(f.value_date, p_date), p_now,
                p_shard, CASE WHEN f.has_items THEN p_convoy END, f.detail ->> 'channel',
                f.detail ->> 'actor', f.detail ->> 'purpose', f.detail ->> 'correlation_id',
-               f.detail ->> 'end_to_end_id', f.detail ->> 'trace_id'
+               f.detail ->> 'end_to_end_id', f.detail ->> 'trace_id', f.detail -> 'legs'
         FROM (
             SELECT DISTINCT ON (a.home, a.origin, a.reference)
                    a.*, i.command IS NOT NULL AS has_items
@@ -95,8 +95,8 @@ $$;
 CREATE OR REPLACE FUNCTION ledger.answers(
     p_shard smallint, p_date date, p_posted_at timestamptz, p_claimed boolean[],
     p_outcome ledger.outcome[], p_home bigint[], p_origin ledger.origin[], p_reference text[],
-    p_id uuid[], p_hash bytea[], p_leg_command integer[], p_leg_account bigint[],
-    p_item_command integer[]
+    p_kind ledger.kind[], p_id uuid[], p_hash bytea[], p_leg_command integer[],
+    p_leg_account bigint[], p_item_command integer[]
 )
 RETURNS TABLE (
     command integer, outcome ledger.outcome, is_replay boolean, transfer_id uuid,
@@ -116,7 +116,8 @@ BEGIN
            NOT a.is_ours,
            coalesce(t.id, a.id),
            CASE WHEN NOT a.is_ours THEN coalesce(t.money_state, 'none')
-                WHEN a.outcome <> 'POSTED' THEN 'none'
+                WHEN a.outcome <> 'POSTED' OR p_kind[a.n] IN ('hold', 'increase', 'void', 'expire')
+                THEN 'none'
                 WHEN a.n = ANY (p_item_command) THEN 'in_transit'
                 ELSE 'posted' END::ledger.money_state,
            coalesce(t.business_date, p_date), coalesce(t.posted_at, p_posted_at),
@@ -149,5 +150,38 @@ BEGIN
         LIMIT 1
     ) AS away ON true
     ORDER BY a.n;
+END
+$$;
+
+-- Undo a whole batch unless every command of it is booked, now or before by the same request. The
+-- answers travel in the error's detail, as all else is rolled back; `is_replay` stands only with
+-- what was known before this batch, and so is not undone.
+CREATE OR REPLACE FUNCTION ledger.abort_unless_booked(
+    p_shard smallint, p_date date, p_posted_at timestamptz, p_claimed boolean[],
+    p_outcome ledger.outcome[], p_home bigint[], p_origin ledger.origin[], p_reference text[],
+    p_kind ledger.kind[], p_id uuid[], p_hash bytea[], p_leg_command integer[],
+    p_leg_account bigint[], p_item_command integer[]
+) RETURNS void
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_answers jsonb;
+BEGIN
+    SELECT jsonb_agg(to_jsonb(a) || jsonb_build_object(
+        'is_replay', a.is_replay AND NOT EXISTS (
+            SELECT FROM unnest(p_claimed, p_home, p_origin, p_reference)
+                AS c (is_claimed, home, origin, reference)
+            WHERE c.is_claimed AND c.home = p_home[a.command]
+                AND c.origin = p_origin[a.command] AND c.reference = p_reference[a.command]
+        )
+    ) ORDER BY a.command)
+    INTO v_answers
+    FROM ledger.answers(
+        p_shard, p_date, p_posted_at, p_claimed, p_outcome, p_home, p_origin, p_reference, p_kind,
+        p_id, p_hash, p_leg_command, p_leg_account, p_item_command
+    ) AS a;
+    IF jsonb_path_exists(v_answers, '$[*] ? (@.outcome != "POSTED")') THEN
+        RAISE EXCEPTION 'not every command of the batch can be booked'
+            USING ERRCODE = 'LG301', DETAIL = v_answers::text;
+    END IF;
 END
 $$;

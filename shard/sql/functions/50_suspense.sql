@@ -163,7 +163,7 @@ BEGIN
         v_voucher.home, array_fill('system'::ledger.origin, ARRAY[v_count]), v_voucher.reference,
         array_fill('ordinary'::ledger.kind, ARRAY[v_count]), array_fill(p_id, ARRAY[v_count]),
         v_voucher.currency, array_fill(p_date, ARRAY[v_count]), v_leg.commands, v_leg.accounts,
-        v_leg.buckets, v_leg.amounts, v_leg.counterparties,
+        v_leg.buckets, v_leg.amounts, NULL, v_leg.counterparties,
         array_fill(true, ARRAY[cardinality(v_leg.commands)])
     );
     IF v_posted_at IS NULL THEN

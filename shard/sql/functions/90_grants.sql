@@ -10,7 +10,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO ledger_posting;
 ALTER DEFAULT PRIVILEGES IN SCHEMA ledger GRANT SELECT ON TABLES TO ledger_posting;
 
 GRANT EXECUTE ON FUNCTION
-    ledger.now, ledger.post_batch_v1, ledger.open_accounts_v1, ledger.change_status_v1,
+    ledger.now, ledger.post_batch_v2, ledger.open_accounts_v2, ledger.change_account_v1,
     ledger.register_payment_file_v1, ledger.settle_v1, ledger.redirect_v1, ledger.hand_over_v1,
-    ledger.restamp_v1, ledger.mark_needs_repair_v1, ledger.advance_business_date_v1
+    ledger.restamp_v1, ledger.mark_needs_repair_v1, ledger.advance_business_date_v1,
+    ledger.balance_as_of_v1, ledger.headroom_as_of_v1
 TO ledger_posting;

@@ -1,0 +1,70 @@
+"""Submitting one command: routed by what is known, followed where the account has gone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from router.errors import AccountUnassigned, RoutesUnknown, refusal
+from router.limits import LAST_TRY_S, MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, REQUEST_BUDGET_S
+from router.patience import Patience
+from router.routing import Routes
+from shard.commands import Answer, Command
+from shard.errors import RangeMoving, Refused, Unavailable
+from shard.outcomes import MEANINGS, Outcome
+
+Routed: TypeAlias = tuple[int, Command]
+"""The shard to ask, and the command for it."""
+
+
+class Submission:
+    """The way of one command to an answer that is not "not here" or "not now"."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+
+    async def post(
+        self, route: Callable[[], Awaitable[Routed]], *, budget_s: float = REQUEST_BUDGET_S
+    ) -> tuple[Command, Answer]:
+        """Post what ``route`` says, and again by what was learnt, for ``budget_s`` seconds.
+
+        Raises ``RangeMoving`` or ``RoutesUnknown`` after that, ``Refused`` for an account that
+        no range holds, and what lanes raise.
+        """
+        routes = self._routes
+        patience = Patience(budget_s, first_s=MOVING_PAUSE_FIRST_S, longest_s=MOVING_PAUSE_MAX_S)
+        while True:
+            try:
+                shard, command = await route()
+            except AccountUnassigned:
+                raise refusal(Outcome.ACCOUNT_UNKNOWN) from None
+            answer = await routes.shards[shard].lanes.post(
+                command, patience.deadline_for(LAST_TRY_S)
+            )
+            if not MEANINGS[answer.outcome].is_retryable:
+                return command, answer
+            if answer.outcome is Outcome.NOT_OWNER:
+                foreign = answer.foreign_account or command.home
+                before = routes.range_map
+                await routes.learn(foreign, answer.next_owner, answer.epoch)
+                if routes.range_map is not before:
+                    continue
+            if not await patience.pause():
+                raise out_of_patience(answer.outcome)
+
+
+def refused(answer: Answer) -> Refused:
+    """The error for an answer that is neither POSTED nor retryable."""
+    is_stored = answer.outcome is not Outcome.REFERENCE_REUSED
+    return refusal(answer.outcome, is_replay=answer.is_replay and is_stored)
+
+
+def out_of_patience(outcome: Outcome) -> Unavailable | RangeMoving:
+    """The error for a command that still has no answer when its budget is used up."""
+    match outcome:
+        case Outcome.RANGE_MOVING:
+            return RangeMoving()
+        case Outcome.NOT_OWNER:
+            return RoutesUnknown()
+        case _:
+            return Unavailable(MEANINGS[outcome].sentence)

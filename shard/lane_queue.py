@@ -1,0 +1,313 @@
+"""The queue before the lanes of one shard: bounded, and rid of what nobody waits for any more.
+
+Whoever waits for one answer goes before bulk work, which fills the rest of each batch: single
+requests are fewer than a batch holds, so bulk work is never starved.
+
+One call of the posting function costs as much as a dozen commands in it. So while one lane is busy,
+another one starts only with enough commands to be worth a call, or when one has waited long enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from shard.commands import Answer, Command
+from shard.errors import LedgerError, OutcomeUnknown, Overloaded
+from shard.lane_figures import LaneFigures
+from shard.limits import (
+    DEADLINE_GRAIN_S,
+    LANE_BATCH_COMMANDS,
+    LANE_COMPANY_COMMANDS,
+    LANE_COMPANY_WAIT_S,
+    LANE_QUEUE_BULK_COMMANDS,
+    LANE_QUEUE_UNITS,
+)
+from shard.outcomes import Outcome
+
+_TOO_LATE = "The request's time was up before it was started."
+
+
+class Waiting:
+    """A command and the answer that somebody waits for; times are the event loop's, in seconds.
+
+    ``cause`` is the span in which it was asked for, where traces are kept.
+    """
+
+    __slots__ = ("answer", "cause", "command", "deadline", "queued_at")
+
+    def __init__(
+        self,
+        command: Command,
+        answer: asyncio.Future[Answer],
+        deadline: float | None,
+        queued_at: float,
+        cause: object,
+    ) -> None:
+        self.command = command
+        self.answer = answer
+        self.deadline = deadline
+        self.queued_at = queued_at
+        self.cause = cause
+
+    def succeed(self, answer: Answer) -> None:
+        """Answer, unless whoever waited has gone."""
+        if not self.answer.done():
+            self.answer.set_result(answer)
+
+    def fail(self, error: LedgerError) -> None:
+        """Answer by an error, unless whoever waited has gone."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+    def is_late(self, now: float) -> bool:
+        """Whether somebody waits whose time is up."""
+        return self.deadline is not None and self.deadline <= now and not self.answer.done()
+
+    @property
+    def items_aboard(self) -> int:
+        """How many parked amounts may stand in the convoy, now that the batch is answered."""
+        answer = self.answer
+        if not answer.done() or answer.cancelled():
+            return len(self.command.parked)
+        error = answer.exception()
+        if error is None:
+            is_parked = answer.result().outcome is Outcome.POSTED
+        else:
+            is_parked = isinstance(error, OutcomeUnknown)
+        return len(self.command.parked) if is_parked else 0
+
+
+class Batch:
+    """What a lane posts in one transaction; an atomic one is booked wholly or not at all."""
+
+    __slots__ = ("is_atomic", "waiting")
+
+    def __init__(self, waiting: list[Waiting], *, is_atomic: bool = False) -> None:
+        self.waiting = waiting
+        self.is_atomic = is_atomic
+
+    def fail(self, error: LedgerError) -> None:
+        """Answer all that are not answered yet."""
+        for waiting in self.waiting:
+            waiting.fail(error)
+
+
+class LaneQueue:
+    """What waits for a free lane, and what the lanes have taken.
+
+    One timer serves all deadlines: it is set to the earliest one, and then looks at everybody.
+    """
+
+    def __init__(self, figures: LaneFigures) -> None:
+        self.requests = 0
+        """Single requests that wait or are under way; ``Lanes.post`` keeps it."""
+        self._figures = figures
+        self._singles: deque[Waiting] = deque()
+        self._bulk: deque[Waiting] = deque()
+        self._units: deque[Batch] = deque()
+        self._is_unit_next = False
+        self._taken: set[Batch] = set()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._room = asyncio.Event()
+        self._sweep_at = math.inf
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._company_timer: asyncio.TimerHandle | None = None
+        self._is_company_due = False
+
+    def __len__(self) -> int:
+        units = sum(len(unit.waiting) for unit in self._units)
+        return len(self._singles) + len(self._bulk) + units
+
+    def put(self, command: Command, deadline: float | None, cause: object) -> Waiting:
+        """Queue a command that somebody waits for, and wake a lane."""
+        waiting = self._waiting(command, deadline, cause)
+        self._singles.append(waiting)
+        self._wake()
+        return waiting
+
+    @property
+    def has_room(self) -> bool:
+        """Whether bulk work may be queued."""
+        return len(self._bulk) < LANE_QUEUE_BULK_COMMANDS
+
+    async def room(self) -> None:
+        """Wait until bulk work may be queued."""
+        while not self.has_room:
+            self._room.clear()
+            await self._room.wait()
+
+    def put_bulk(self, command: Command, cause: object) -> Waiting:
+        """Queue a command of bulk work, for which there is room."""
+        waiting = self._waiting(command, None, cause)
+        self._bulk.append(waiting)
+        self._wake()
+        return waiting
+
+    def put_unit(self, commands: Sequence[Command], cause: object) -> Batch:
+        """Queue commands that are booked together or not at all; raises ``Overloaded``."""
+        if len(self._units) >= LANE_QUEUE_UNITS:
+            raise Overloaded
+        unit = Batch([self._waiting(each, None, cause) for each in commands], is_atomic=True)
+        self._units.append(unit)
+        self._wake()
+        return unit
+
+    async def take(self) -> Batch:
+        """For a lane that is free: wait until there is work, then take all of it.
+
+        Atomic batches take turns with everything else.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = self._next(loop.time()) if self._may_start() else None
+            self._room.set()
+            if batch is not None:
+                self._is_company_due = False
+                self._taken.add(batch)
+                self._figures.wait_seconds.observe(loop.time() - batch.waiting[0].queued_at)
+                return batch
+            idle = loop.create_future()
+            self._idle.append(idle)
+            await idle
+
+    def _may_start(self) -> bool:
+        """Whether a free lane is to start now, or to leave it to the one that is busy."""
+        waiting = len(self._singles) + len(self._bulk)
+        is_worth_it = waiting >= LANE_COMPANY_COMMANDS
+        if not self._taken or self._units or self._is_company_due or is_worth_it:
+            return True
+        if waiting and self._company_timer is None:
+            loop = asyncio.get_running_loop()
+            self._company_timer = loop.call_later(LANE_COMPANY_WAIT_S, self._bring_company)
+        return False
+
+    def _bring_company(self) -> None:
+        """The busy lane takes long: another one starts with whatever there is."""
+        self._company_timer = None
+        if self._singles or self._bulk:
+            self._is_company_due = True
+            self._wake()
+
+    def _next(self, now: float) -> Batch | None:
+        if self._units and (self._is_unit_next or not (self._singles or self._bulk)):
+            self._is_unit_next = False
+            return self._next_unit()
+        self._is_unit_next = True
+        waiting: list[Waiting] = []
+        for queue in (self._singles, self._bulk):
+            while queue and len(waiting) < LANE_BATCH_COMMANDS:
+                each = queue.popleft()
+                if self._is_wanted(each, now):
+                    waiting.append(each)
+        if waiting:
+            return Batch(waiting)
+        return self._next_unit()
+
+    def _next_unit(self) -> Batch | None:
+        while self._units:
+            unit = self._units.popleft()
+            if not any(waiting.answer.done() for waiting in unit.waiting):
+                return unit
+            self._figures.abandoned += len(unit.waiting)
+        return None
+
+    def ended(self, batch: Batch) -> None:
+        """A lane is done with what it had taken."""
+        self._taken.discard(batch)
+
+    def abandoned(self) -> None:
+        """Somebody stopped waiting: what he had queued gives way soon."""
+        self._sweep_by(0.0)
+
+    def refuse_waiting(self, error: LedgerError) -> None:
+        """Answer everything that no lane has taken."""
+        for queue in (self._singles, self._bulk):
+            while queue:
+                queue.popleft().fail(error)
+        while self._units:
+            self._units.popleft().fail(error)
+        self._room.set()
+
+    def close(self, error: LedgerError) -> None:
+        """Answer everything that was not taken, and forget the timer."""
+        self.refuse_waiting(error)
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+            self._sweep_at = math.inf
+        if self._company_timer is not None:
+            self._company_timer.cancel()
+            self._company_timer = None
+
+    def _waiting(self, command: Command, deadline: float | None, cause: object) -> Waiting:
+        loop = asyncio.get_running_loop()
+        if deadline is not None and deadline < self._sweep_at:
+            self._sweep_by(deadline)
+        return Waiting(command, loop.create_future(), deadline, loop.time(), cause)
+
+    def _wake(self) -> None:
+        if not self._idle or not self._may_start():
+            return
+        while self._idle:
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
+                break
+
+    def _sweep_by(self, wanted_at: float) -> None:
+        """Look at everybody at that time, but not again and again for each of many."""
+        loop = asyncio.get_running_loop()
+        at = max(wanted_at, loop.time() + DEADLINE_GRAIN_S)
+        if at >= self._sweep_at:
+            return
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        self._sweep_at = at
+        self._sweep_timer = loop.call_at(at, self._sweep)
+
+    def _sweep(self) -> None:
+        """Tell those whose time is up, and drop what nobody waits for from the queue."""
+        self._sweep_at, self._sweep_timer = math.inf, None
+        now = asyncio.get_running_loop().time()
+        self._clear(self._singles, now)
+        self._clear(self._bulk, now)
+        for batch in self._taken:
+            for waiting in batch.waiting:
+                if waiting.is_late(now):
+                    # It was sent, and the shard hangs: whoever asked must not hang with it.
+                    waiting.fail(OutcomeUnknown())
+        self._sweep_next()
+
+    def _clear(self, queue: deque[Waiting], now: float) -> None:
+        everybody = list(queue)
+        queue.clear()
+        for waiting in everybody:
+            if self._is_wanted(waiting, now):
+                queue.append(waiting)
+        if len(queue) < len(everybody):
+            self._room.set()
+
+    def _is_wanted(self, waiting: Waiting, now: float) -> bool:
+        """Whether it is still worth sending; whoever is too late is told so."""
+        if waiting.answer.done():
+            self._figures.abandoned += 1
+            return False
+        if waiting.is_late(now):
+            self._figures.late += 1
+            waiting.fail(Overloaded(_TOO_LATE))
+            return False
+        return True
+
+    def _sweep_next(self) -> None:
+        everybody = (self._singles, *(batch.waiting for batch in self._taken))
+        deadlines = [
+            waiting.deadline
+            for group in everybody
+            for waiting in group
+            if waiting.deadline is not None and not waiting.answer.done()
+        ]
+        if deadlines:
+            self._sweep_by(min(deadlines))

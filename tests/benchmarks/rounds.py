@@ -1,0 +1,88 @@
+"""One round: everything whose ratios are taken, within the same minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.benchmarks.bank import MeasuredBank
+from tests.benchmarks.figures import with_ratios
+from tests.benchmarks.measured import Measured
+from tests.benchmarks.pgbench import best_per_second
+from tests.benchmarks.pgledger import pgledger_per_second
+from tests.benchmarks.posting import hot_rate, random_rate
+from tests.benchmarks.singles import Singles
+from tests.benchmarks.streams import bulk_in_all_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Raw measurements; where several settings were tried, all of them."""
+
+    tpcb: dict[int, float]
+    pgledger: dict[int, float]
+    pgledger_hot: dict[int, float]
+    lanes: Measured
+    lanes_hot: Measured
+    lanes_hot_in_buckets: Measured
+    single: list[Measured]
+    single_at_half: Measured
+    overload_peak: Measured
+    overload: Measured
+    bulk: list[Measured]
+    cross: Measured
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Rates of the best settings, and the ratios between them."""
+        single, bulk = fastest(self.single), fastest(self.bulk)
+        return with_ratios(
+            {
+                "tpcb_per_s": max(self.tpcb.values()),
+                "pgledger_per_s": max(self.pgledger.values()),
+                "pgledger_hot_per_s": max(self.pgledger_hot.values()),
+                "lanes_per_s": self.lanes.per_second,
+                "lanes_hot_per_s": self.lanes_hot.per_second,
+                "lanes_hot_in_buckets_per_s": self.lanes_hot_in_buckets.per_second,
+                "single_http_per_s": single.per_second,
+                "single_http_p99_at_peak_ms": single.p99_ms,
+                "single_http_p50_ms": self.single_at_half.p50_ms,
+                "single_http_p99_ms": self.single_at_half.p99_ms,
+                "overload_peak_per_s": self.overload_peak.per_second,
+                "overload_per_s": self.overload.per_second,
+                "bulk_http_per_s": bulk.per_second,
+                "cross_http_per_s": self.cross.per_second,
+            }
+        )
+
+
+async def measure_round(bank: MeasuredBank, run: str) -> Round:
+    """Measure everything once, one after the other."""
+    extent = bank.extent
+    dsn, clients, seconds = bank.superuser_dsn(1), extent.clients, extent.seconds
+    accounts = extent.accounts_per_shard
+    tpcb = await best_per_second(dsn, clients, seconds)
+    lanes = await random_rate(bank)
+    singles = Singles(bank, f"s{run}")
+    single = await singles.all_settings()
+    peak = fastest(single)
+    bulk = await bulk_in_all_settings(bank, f"b{run}")
+    overload_peak, overload = await singles.overloaded(peak)
+    return Round(
+        tpcb=tpcb,
+        lanes=lanes,
+        lanes_hot=await hot_rate(bank, has_buckets=False),
+        lanes_hot_in_buckets=await hot_rate(bank, has_buckets=True),
+        single=single,
+        single_at_half=await singles.at_half(peak),
+        overload_peak=overload_peak,
+        overload=overload,
+        bulk=bulk,
+        cross=await singles.cross(peak, 1, 2),
+        pgledger=await pgledger_per_second(dsn, accounts, clients, seconds, is_hot=False),
+        pgledger_hot=await pgledger_per_second(dsn, accounts, clients, seconds, is_hot=True),
+    )
+
+
+def fastest(measured: list[Measured]) -> Measured:
+    """The one with the highest rate."""
+    return max(measured, key=lambda each: each.per_second)
