@@ -7,6 +7,7 @@ is held, also to a creditor on another shard.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,9 +16,9 @@ from functools import partial
 from router.errors import refusal
 from router.routing import Routes
 from router.submission import Routed, Submission, refused
-from router.transfer_requests import check_amount, check_customers, movement, record_of
+from router.transfer_requests import check_amount, check_customers, check_two_accounts, record_of
 from router.transfers import Submitted
-from shard.commands import Answer, Command, Kind, Origin, Terms
+from shard.commands import Command, Kind, Origin, Terms
 from shard.errors import Malformed, NotFound, OutcomeUnknown, Unavailable
 from shard.holds import Hold
 from shard.ids import new_id
@@ -98,28 +99,20 @@ class Holds:
         expires_at = _checked_end(placement.expires_at)
         if placement.creditor == placement.account:
             raise Malformed("A hold is for another account.", pointer="/creditor_account")
-        command = Command(
-            home=placement.account,
-            origin=Origin.CLIENT,
-            reference=placement.reference,
-            transfer_id=new_id(),
-            request_hash=request_hash(
-                "hold/1",
-                {
-                    "amount": wire_amount,
-                    "currency": placement.currency,
-                    "expires_at": expires_at.isoformat(),
-                    "creditor": str(placement.creditor) if placement.creditor else None,
-                },
-            ),
-            currency=placement.currency,
-            amount=placement.amount,
-            creditor=None,
-            legs=(),
-            kind=Kind.HOLD,
-            terms=Terms(
-                hold=placement.reference, expires_at=expires_at, creditor=placement.creditor
-            ),
+        creditor = placement.creditor
+        command = _command(
+            placement.account,
+            placement.reference,
+            Kind.HOLD,
+            placement.amount,
+            placement.currency,
+            Terms(hold=placement.reference, expires_at=expires_at, creditor=creditor),
+            {
+                "amount": wire_amount,
+                "currency": placement.currency,
+                "expires_at": expires_at.isoformat(),
+                "creditor": str(creditor) if creditor else None,
+            },
         )
         return await self._change(command, placement.reference)
 
@@ -133,36 +126,28 @@ class Holds:
             "amount": wire_amount,
             "expires_at": expires_at.isoformat() if expires_at else None,
         }
-        command = Command(
-            home=increase.account,
-            origin=Origin.CLIENT,
-            reference=increase.reference,
-            transfer_id=new_id(),
-            request_hash=request_hash("increase/1", fields),
-            currency=hold.currency,
-            amount=increase.amount,
-            creditor=None,
-            legs=(),
-            kind=Kind.INCREASE,
-            terms=Terms(hold=increase.hold, expires_at=expires_at),
+        command = _command(
+            increase.account,
+            increase.reference,
+            Kind.INCREASE,
+            increase.amount,
+            hold.currency,
+            Terms(hold=increase.hold, expires_at=expires_at),
+            fields,
         )
         return await self._change(command, increase.hold)
 
     async def void(self, account: int, hold_reference: str, reference: str) -> Held:
         """Let go of what is still held back."""
         hold = await self.get(account, hold_reference)
-        command = Command(
-            home=account,
-            origin=Origin.CLIENT,
-            reference=reference,
-            transfer_id=new_id(),
-            request_hash=request_hash("void/1", {"hold": hold_reference}),
-            currency=hold.currency,
-            amount=hold.remaining,
-            creditor=None,
-            legs=(),
-            kind=Kind.VOID,
-            terms=Terms(hold=hold_reference),
+        command = _command(
+            account,
+            reference,
+            Kind.VOID,
+            hold.remaining,
+            hold.currency,
+            Terms(hold=hold_reference),
+            {"hold": hold_reference},
         )
         return await self._change(command, hold_reference)
 
@@ -170,9 +155,7 @@ class Holds:
         """Pay a creditor out of a hold; the transfer, and the hold after it."""
         hold = await self.get(capture.account, capture.hold)
         check_customers(capture.account, capture.creditor)
-        if capture.creditor == capture.account:
-            message = "Debtor and creditor are the same account."
-            raise Malformed(message, pointer="/creditor_account")
+        check_two_accounts(capture.account, capture.creditor)
         fingerprint = _fingerprint(capture, hold)
         amount = capture.amount if capture.amount is not None else hold.remaining
         if not amount:
@@ -214,12 +197,8 @@ class Holds:
     async def _routed_capture(
         self, capture: Capture, hold: Hold, amount: Decimal, fingerprint: bytes
     ) -> Routed:
-        source = await self._routes.owner_of(capture.account)
-        target = await self._routes.owner_of(capture.creditor)
-        legs, parked = movement(
-            capture.account, capture.creditor, amount, is_local=source == target
-        )
-        return source, Command(
+        moved = await self._submission.movement(capture.account, capture.creditor, amount)
+        return moved.source, Command(
             home=capture.account,
             origin=Origin.CLIENT,
             reference=capture.reference,
@@ -228,8 +207,8 @@ class Holds:
             currency=hold.currency,
             amount=amount,
             creditor=capture.creditor,
-            legs=legs,
-            parked=parked,
+            legs=moved.legs,
+            parked=moved.parked,
             kind=Kind.CAPTURE,
             narrative=capture.narrative,
             terms=Terms(hold=capture.hold, is_final=capture.is_final or capture.amount is None),
@@ -244,14 +223,37 @@ class Holds:
         _, answer = await self._submission.post(routed)
         if answer.outcome is not Outcome.POSTED:
             raise refused(answer)
-        return await self._held(command, answer, hold_reference)
-
-    async def _held(self, command: Command, answer: Answer, hold_reference: str) -> Held:
         try:
             hold = await self.get(command.home, hold_reference)
         except Unavailable as error:
+            # It is booked, so "nothing happened" would be a lie.
             raise OutcomeUnknown from error
         return Held(hold, answer.is_replay)
+
+
+def _command(
+    account: int,
+    reference: str,
+    kind: Kind,
+    amount: Decimal,
+    currency: str,
+    terms: Terms,
+    fields: Mapping[str, str | None],
+) -> Command:
+    """A command that moves no money; ``fields`` are what its client asked for."""
+    return Command(
+        home=account,
+        origin=Origin.CLIENT,
+        reference=reference,
+        transfer_id=new_id(),
+        request_hash=request_hash(f"{kind.value}/1", fields),
+        currency=currency,
+        amount=amount,
+        creditor=None,
+        legs=(),
+        kind=kind,
+        terms=terms,
+    )
 
 
 def _fingerprint(capture: Capture, hold: Hold) -> bytes:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
-from hashlib import blake2b
 
 from router.errors import InTransit, refusal
 from router.limits import (
@@ -23,7 +22,7 @@ from router.limits import (
 from router.patience import Patience
 from router.routing import Routes
 from router.submission import Routed, Submission, refused
-from router.transfer_requests import check_amount, movement
+from router.transfer_requests import check_amount
 from router.transfers import Submitted, Transfers
 from sagas.deliveries import recall_command
 from shard.commands import Command, Kind, MoneyState, Origin, Original, Terms
@@ -31,11 +30,10 @@ from shard.errors import Malformed, NotFound, OutcomeUnknown, Unavailable
 from shard.ids import new_id
 from shard.money import format_amount
 from shard.outcomes import Outcome
-from shard.references import request_hash
+from shard.references import derived_reference, request_hash
 from shard.suspense import ItemState, ItemStatus, Redirection
 from shard.transfers import TransferRecord
 
-_DIGEST_BYTES = 16
 _REVERSAL = "reversal"
 _RECALL = "recall"
 _WAY_BACK = {
@@ -76,7 +74,7 @@ class _Wanted:
         """Under which the creditor's shard knows it: references are the debtor's, not his."""
         request = self.request
         name = f"{request.debtor}/{request.original}/{request.reference}"
-        return f"{_REVERSAL}:{blake2b(name.encode(), digest_size=_DIGEST_BYTES).hexdigest()}"
+        return derived_reference(_REVERSAL, name)
 
     @property
     def recall(self) -> str:
@@ -209,10 +207,8 @@ class Reversals:
 
     async def _routed_reversal(self, wanted: _Wanted, evidence: TransferRecord) -> Routed:
         original, creditor = wanted.original, wanted.creditor
-        source = await self._routes.owner_of(creditor)
-        target = await self._routes.owner_of(original.home)
-        legs, parked = movement(creditor, original.home, wanted.amount, is_local=source == target)
-        return source, Command(
+        moved = await self._submission.movement(creditor, original.home, wanted.amount)
+        return moved.source, Command(
             home=creditor,
             origin=Origin.REVERSAL,
             reference=wanted.reference,
@@ -221,8 +217,8 @@ class Reversals:
             currency=original.currency,
             amount=wanted.amount,
             creditor=original.home,
-            legs=legs,
-            parked=parked,
+            legs=moved.legs,
+            parked=moved.parked,
             details={"purpose": _REVERSAL, "end_to_end_id": wanted.request.reference},
             narrative=wanted.request.narrative,
             terms=Terms(reverses=_booking(original, evidence)),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import TypeAlias
 
 from router.errors import AccountUnassigned, RoutesUnknown, refusal
 from router.limits import LAST_TRY_S, MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, REQUEST_BUDGET_S
 from router.patience import Patience
 from router.routing import Routes
-from shard.commands import Answer, Command
+from router.transfer_requests import movement
+from shard.commands import Answer, Command, Leg, ParkedAmount
 from shard.errors import RangeMoving, Refused, Unavailable
 from shard.outcomes import MEANINGS, Outcome
 
@@ -17,11 +20,27 @@ Routed: TypeAlias = tuple[int, Command]
 """The shard to ask, and the command for it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One debtor paying one creditor, as the shard ``source`` is to book it."""
+
+    source: int
+    legs: tuple[Leg, ...]
+    parked: tuple[ParkedAmount, ...]
+
+
 class Submission:
     """The way of one command to an answer that is not "not here" or "not now"."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
+
+    async def movement(self, debtor: int, creditor: int, amount: Decimal) -> Movement:
+        """Where and how to book a payment, by what the range map says now."""
+        source = await self._routes.owner_of(debtor)
+        target = await self._routes.owner_of(creditor)
+        legs, parked = movement(debtor, creditor, amount, is_local=source == target)
+        return Movement(source, legs, parked)
 
     async def post(
         self, route: Callable[[], Awaitable[Routed]], *, budget_s: float = REQUEST_BUDGET_S

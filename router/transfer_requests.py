@@ -100,9 +100,7 @@ def checked(request: TransferRequest) -> bytes:
         _check_legs(request.legs, request.currency)
         accounts = [leg.account for leg in request.legs]
     else:
-        if request.debtor == request.creditor:
-            message = "Debtor and creditor are the same account."
-            raise Malformed(message, pointer="/creditor_account")
+        check_two_accounts(request.debtor, request.creditor)
         accounts = [request.debtor, request.creditor]
     amount = check_amount(request.amount, request.currency)
     check_customers(*accounts)
@@ -130,6 +128,13 @@ def check_amount(amount: Decimal, currency: str, pointer: str = "/amount") -> st
     if not amount.is_finite() or not 0 < amount < _TOO_MUCH or Decimal(wire_amount) != amount:
         raise AmountMalformed(pointer=pointer)
     return wire_amount
+
+
+def check_two_accounts(debtor: int, creditor: int) -> None:
+    """Raise ``Malformed`` where one account is on both sides."""
+    if debtor == creditor:
+        message = "Debtor and creditor are the same account."
+        raise Malformed(message, pointer="/creditor_account")
 
 
 def check_customers(*accounts: int) -> None:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from hashlib import blake2b
 
 from shard.commands import Command, Kind, Origin, Terms
 from shard.connections import Readers
 from shard.ids import new_id
 from shard.named_queries import QUERIES
 from shard.ownership import Ownership
-from shard.references import request_hash
-
-_DIGEST_BYTES = 16
+from shard.references import derived_reference, request_hash
 
 
 class HoldState(StrEnum):
@@ -76,8 +73,8 @@ def expiry_command(hold: Hold) -> Command:
     The shard judges the time again, under the lock. The end is part of the reference: a hold
     that got a later one in between can still expire then.
     """
-    digest = blake2b(hold.reference.encode(), digest_size=_DIGEST_BYTES).hexdigest()
-    reference = f"expire:{digest}:{int(hold.expires_at.timestamp() * 1_000_000)}"
+    name = derived_reference("expire", hold.reference)
+    reference = f"{name}:{int(hold.expires_at.timestamp() * 1_000_000)}"
     return Command(
         home=hold.account_no,
         origin=Origin.SYSTEM,

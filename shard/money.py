@@ -40,6 +40,13 @@ def currency_of(code: str) -> Currency:
         raise AmountMalformed(f"The currency {code!r} is not kept in this ledger.") from None
 
 
+def parse_plain_limit(text: str) -> Decimal:
+    """Read an amount that may be zero, in a currency that is not known yet."""
+    if not _AMOUNT.fullmatch(text):
+        raise AmountMalformed
+    return Decimal(text)
+
+
 def parse_signed_limit(text: str, currency: str) -> Decimal:
     """Read an amount that may be zero, such as an overdraft limit in ``currency``."""
     match = _AMOUNT.fullmatch(text)

@@ -19,6 +19,12 @@ def parse_reference(text: str) -> str:
     return text
 
 
+def derived_reference(prefix: str, name: str) -> str:
+    """A reference for what is named by more than fits: the same name gives the same one."""
+    digest = hashlib.blake2b(name.encode(), digest_size=_HASH_BYTES).hexdigest()
+    return f"{prefix}:{digest}"
+
+
 def request_hash(form: str, fields: Mapping[str, str | None]) -> bytes:
     """Hash a canonical request: ``form`` is its name and version, absent fields are left out.
 

@@ -13,9 +13,8 @@ from decimal import Decimal
 from router.limits import CUSTOMER_CHARS_MAX
 from shard.account_numbers import parse_account_no
 from shard.errors import AccountNoMalformed, AmountMalformed, Malformed
-from shard.money import CURRENCIES, parse_amount
+from shard.money import CURRENCIES, parse_amount, parse_plain_limit
 
-_AMOUNT = re.compile(r"(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?", re.ASCII)
 _LEG = re.compile(r"([0-9]{1,18})=(-?)(.+)", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
@@ -78,9 +77,10 @@ def read_time(text: str) -> datetime:
 
 def read_plain_amount(text: str) -> Decimal:
     """An amount of zero or more, in the currency of an account that is not known yet."""
-    if not _AMOUNT.fullmatch(text):
-        raise AmountMalformed(f"{text!r} is no amount.")
-    return Decimal(text)
+    try:
+        return parse_plain_limit(text)
+    except AmountMalformed:
+        raise AmountMalformed(f"{text!r} is no amount.") from None
 
 
 def read_leg(text: str, currency: str) -> tuple[int, Decimal]:

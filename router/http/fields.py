@@ -28,7 +28,13 @@ from router.limits import (
 from router.past_times import PastTimeMalformed, parse_past_time
 from shard.account_numbers import parse_account_no
 from shard.errors import AccountNoMalformed, AmountMalformed, Malformed, ReferenceMalformed
-from shard.money import CURRENCIES, currency_of, parse_amount, parse_signed_limit
+from shard.money import (
+    CURRENCIES,
+    currency_of,
+    parse_amount,
+    parse_plain_limit,
+    parse_signed_limit,
+)
 from shard.references import parse_reference
 
 Value = TypeVar("Value")
@@ -40,7 +46,6 @@ _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})",
     re.ASCII,
 )
-_SIGNED_AMOUNT = re.compile(r"-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?", re.ASCII)
 _ABSENT = Decimal(0)
 
 
@@ -110,22 +115,24 @@ def _parse_instant(text: str) -> datetime:
         raise _InstantMalformed from None
 
 
-def _parse_signed_amount(text: str) -> Decimal:
-    if not _SIGNED_AMOUNT.fullmatch(text) or not Decimal(text):
-        raise AmountMalformed
-    return Decimal(text)
-
-
-def _parse_plain_limit(text: str) -> Decimal:
-    if text.startswith("-") or not _SIGNED_AMOUNT.fullmatch(text):
-        raise AmountMalformed
-    return Decimal(text)
-
-
 def _parse_plain_amount(text: str) -> Decimal:
-    if text.startswith("-"):
+    amount = parse_plain_limit(text)
+    if not amount:
         raise AmountMalformed
-    return _parse_signed_amount(text)
+    return amount
+
+
+def _parse_signed_amount(text: str) -> Decimal:
+    amount = _parse_plain_amount(text.removeprefix("-"))
+    return -amount if text.startswith("-") else amount
+
+
+def _money_schema(example: str, description: str | None = None, *, sign: str = "") -> Any:
+    """What the OpenAPI document says of an amount; ``sign`` is a pattern before its digits."""
+    schema = {"type": "string", "pattern": rf"^{sign}(0|[1-9][0-9]{{0,13}})(\.[0-9]{{1,4}})?$"}
+    if description is not None:
+        schema["description"] = description
+    return WithJsonSchema({**schema, "examples": [example]})
 
 
 def _parse_currency(text: str) -> str:
@@ -160,61 +167,29 @@ Currency = Annotated[
 Amount = Annotated[
     Decimal,
     PlainValidator(_read_money(parse_amount), json_schema_input_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
-            "description": "More than zero, with at most the decimals of its currency.",
-            "examples": ["20.00"],
-        }
-    ),
+    _money_schema("20.00", "More than zero, with at most the decimals of its currency."),
 ]
 SignedAmount = Annotated[
     Decimal,
     PlainValidator(_read_text(_parse_signed_amount, AmountMalformed), json_schema_input_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^-?(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
-            "description": "Credit +, debit -; never zero, with at most the currency's decimals.",
-            "examples": ["-20.00"],
-        }
+    _money_schema(
+        "-20.00", "Credit +, debit -; never zero, with at most the currency's decimals.", sign="-?"
     ),
 ]
 PlainAmount = Annotated[
     Decimal,
     PlainValidator(_read_text(_parse_plain_amount, AmountMalformed), json_schema_input_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
-            "description": "More than zero, with at most the decimals of the account's currency.",
-            "examples": ["5.00"],
-        }
-    ),
+    _money_schema("5.00", "More than zero, with at most the decimals of the account's currency."),
 ]
 Limit = Annotated[
     Decimal,
     PlainValidator(_read_money(parse_signed_limit), json_schema_input_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
-            "examples": ["0.00"],
-        }
-    ),
+    _money_schema("0.00"),
 ]
 PlainLimit = Annotated[
     Decimal,
-    PlainValidator(_read_text(_parse_plain_limit, AmountMalformed), json_schema_input_type=str),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^(0|[1-9][0-9]{0,13})(\.[0-9]{1,4})?$",
-            "description": "Zero or more, with at most the decimals of the account's currency.",
-            "examples": ["50.00"],
-        }
-    ),
+    PlainValidator(_read_text(parse_plain_limit, AmountMalformed), json_schema_input_type=str),
+    _money_schema("50.00", "Zero or more, with at most the decimals of the account's currency."),
 ]
 IsoDate = Annotated[
     date,
