@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -41,6 +42,46 @@ async def test_balances_are_locked_in_the_order_of_their_accounts(
     assert [Outcome.POSTED] * 2 == [answer.outcome for answer in answers]
     assert Figures(Decimal(102), 3) == await figures(shards[1], low)
     assert Figures(Decimal(98), 3) == await figures(shards[1], high)
+
+
+async def test_a_batch_locks_in_order_whatever_the_planner_prefers(
+    own: OwnShard, rng: random.Random
+) -> None:
+    """Also where the table is so small, and known to be, that reading all of it would be cheaper.
+
+    Rows are laid out against their order, so that a scan of the table would meet the last first.
+    """
+    accounts = [await open_account(own.shard, limit=None) for _ in range(20)]
+    waited_for = accounts[9]
+    pairs = [(accounts[i], accounts[-1 - i]) for i in range(10)]
+    rng.shuffle(pairs)
+    async with (
+        posting_connection(own.database.dsn) as one,
+        holder(own.database.owner_dsn) as owner,
+        holder(own.database.owner_dsn) as held,
+    ):
+        for account in reversed(accounts):
+            await owner.execute(
+                "UPDATE ledger.balance SET seq = seq WHERE account_no = %s", (account,)
+            )
+        await owner.commit()
+        await owner.execute("ANALYZE ledger.balance")
+        await owner.commit()
+        await one.execute("SET enable_seqscan = on")
+        await one.execute("SET random_page_cost = 1000")
+        await held.lock_balance(waited_for)
+        commands = [transfer(debtor, creditor, "1") for debtor, creditor in pairs]
+        batch = held.start(post_batch(one, 0, None, commands))
+        await held.until_blocks(batch)
+
+        free = {
+            account: await free_buckets(own.database.owner_dsn, account) for account in accounts
+        }
+        await held.rollback()
+        answers = await batch
+
+    assert {account: [0] if account > waited_for else [] for account in accounts} == free
+    assert {Outcome.POSTED} == {answer.outcome for answer in answers}
 
 
 async def test_references_are_claimed_in_their_order(shards: Shards, servers: Databases) -> None:

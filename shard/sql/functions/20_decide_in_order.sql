@@ -15,11 +15,11 @@
 -- figures, nor in the `state` of terms, for those after it.
 CREATE OR REPLACE FUNCTION ledger.decide_in_order(
     p_commands integer[], p_accounts bigint[], p_buckets smallint[], p_amounts numeric[],
-    p_counterparties bigint[], p_suspense boolean[], p_kinds ledger.kind[], p_gathered bigint[],
+    p_counterparties bigint[], p_kinds ledger.kind[], p_gathered bigint[],
     p_home bigint[], p_amount numeric[], p_creditor bigint[], p_terms jsonb[], p_now timestamptz,
     INOUT outcomes ledger.outcome[], INOUT state jsonb,
     OUT gather bigint[], OUT commands integer[], OUT accounts bigint[], OUT buckets smallint[],
-    OUT amounts numeric[], OUT held numeric[], OUT counterparties bigint[], OUT suspense boolean[]
+    OUT amounts numeric[], OUT held numeric[], OUT counterparties bigint[]
 )
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
@@ -48,7 +48,7 @@ DECLARE
     v_row integer;
 BEGIN
     gather := '{}'; commands := '{}'; accounts := '{}'; buckets := '{}'; amounts := '{}';
-    held := '{}'; counterparties := '{}'; suspense := '{}';
+    held := '{}'; counterparties := '{}';
 
     SELECT array_agg(row_of.headroom ORDER BY row_of.account_no, row_of.bucket),
            array_agg(row_of.ledger ORDER BY row_of.account_no, row_of.bucket),
@@ -67,14 +67,10 @@ BEGIN
             SELECT p.account_no, min(p.row_no) AS first_row, max(p.row_no) AS last_row
             FROM place AS p GROUP BY p.account_no
         )
-        SELECT l.command, l.account_no, l.amount, l.counterparty, l.is_suspense,
-               p.row_no, s.first_row,
+        SELECT l.command, l.account_no, l.amount, l.counterparty, p.row_no, s.first_row,
                s.last_row, l.account_no = ANY (p_gathered) AS is_gathered
-        FROM unnest(
-            p_commands, p_accounts, p_buckets, p_amounts, p_counterparties, p_suspense
-        ) WITH ORDINALITY AS l (
-            command, account_no, bucket, amount, counterparty, is_suspense, n
-        )
+        FROM unnest(p_commands, p_accounts, p_buckets, p_amounts, p_counterparties)
+            WITH ORDINALITY AS l (command, account_no, bucket, amount, counterparty, n)
         JOIN place AS p ON p.account_no = l.account_no AND p.bucket = l.bucket
         JOIN span AS s ON s.account_no = l.account_no
         WHERE outcomes[l.command] = 'POSTED'
@@ -146,7 +142,7 @@ BEGIN
             END LOOP;
             commands := commands[1:v_mark]; accounts := accounts[1:v_mark];
             buckets := buckets[1:v_mark]; amounts := amounts[1:v_mark]; held := held[1:v_mark];
-            counterparties := counterparties[1:v_mark]; suspense := suspense[1:v_mark];
+            counterparties := counterparties[1:v_mark];
             CONTINUE;
         END IF;
 
@@ -168,7 +164,6 @@ BEGIN
             amounts := amounts || v_part.amount;
             held := held || v_part.held;
             counterparties := counterparties || v_leg.counterparty;
-            suspense := suspense || v_leg.is_suspense;
             v_undo_row := v_undo_row || v_row;
             v_undo_change := v_undo_change || v_part.amount - v_part.held;
             v_undo_amount := v_undo_amount || v_part.amount;

@@ -1,89 +1,65 @@
 -- The one write path of a shard: many commands in, one outcome per command out, one commit.
 
--- Write the entries of the commands whose outcome is still POSTED, with the figures after each,
--- and move their balances. Legs come sorted by command.
---
--- Where an account speaks against a leg, or a debit would take an account with a floor below it,
--- nothing at all is written, and `posted_at` is NULL. Else it is the time of all these entries:
--- `p_now`, or later where a bucket has a later one already. With `p_leg_held` all was decided in
--- order before, so that every bucket a debit depends on has been looked at.
+-- Write the entries of legs that were decided in order, with the figures after each, and move
+-- their balances. Legs come sorted by command. Returns the time of all these entries: `p_now`, or
+-- later where a bucket has a later one already.
 --
 -- What belongs to commands is taken from their arrays where it is needed: joined to the legs, it
 -- would be sorted and stored with them again and again.
 CREATE OR REPLACE FUNCTION ledger.write_entries(
-    p_outcome ledger.outcome[], p_now timestamptz, p_shard smallint, p_date date,
-    p_home bigint[], p_origin ledger.origin[], p_reference text[], p_kind ledger.kind[],
-    p_id uuid[], p_currency text[], p_value_date date[],
-    p_leg_command integer[], p_leg_account bigint[], p_leg_bucket smallint[],
-    p_leg_amount numeric[], p_leg_held numeric[], p_leg_counterparty bigint[],
-    p_leg_suspense boolean[],
+    p_now timestamptz, p_shard smallint, p_date date,
+    p_home bigint[], p_origin ledger.origin[], p_reference text[], p_id uuid[],
+    p_value_date date[], p_leg_command integer[], p_leg_account bigint[],
+    p_leg_bucket smallint[], p_leg_amount numeric[], p_leg_held numeric[],
+    p_leg_counterparty bigint[],
     OUT posted_at timestamptz
 )
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
+DECLARE
+    v_entries bigint;
 BEGIN
-    WITH leg AS (
-        SELECT l.*, row_number() OVER w AS place, sum(l.amount) OVER w AS total,
-               CASE WHEN p_leg_held IS NULL THEN 0 ELSE sum(l.held_delta) OVER w END AS held_total
-        FROM unnest(
-            p_leg_command, p_leg_account, p_leg_bucket, p_leg_amount, coalesce(p_leg_held, '{}')
-        ) WITH ORDINALITY AS l (command, account_no, bucket, amount, held_delta, leg_n)
-        WHERE p_outcome[l.command] = 'POSTED'
-        WINDOW w AS (PARTITION BY l.account_no, l.bucket ORDER BY l.leg_n ROWS UNBOUNDED PRECEDING)
-    ), line AS MATERIALIZED (
+    SELECT greatest(p_now, max(b.posted_at)) INTO posted_at
+    FROM unnest(p_leg_account, p_leg_bucket) AS l (account_no, bucket)
+    JOIN ledger.balance AS b ON b.account_no = l.account_no AND b.bucket = l.bucket;
+
+    WITH line AS MATERIALIZED (
         SELECT l.command, l.leg_n, l.account_no, l.bucket, l.amount, l.held_delta,
-               b.ledger + l.total AS ledger_after, b.held + l.held_total AS held_after,
-               b.seq + l.place AS seq, b.posted_at AS last_posted_at,
-               a.overdraft_limit - a.minimum_balance AS limit_after,
-               b.seq IS NULL OR ledger.refusal_of(
-                   p_origin[l.command], p_kind[l.command], p_currency[l.command], l.account_no,
-                   p_leg_suspense[l.leg_n], l.amount < 0 OR l.held_delta > 0, l.amount > 0,
-                   a.kind, a.status, a.currency, a.credits_when_frozen
-               ) IS NOT NULL OR (
-                   l.amount < coalesce(l.held_delta, 0) AND a.has_floor
-                   AND p_kind[l.command] <> 'forced' AND b.ledger + l.total - b.held - l.held_total
-                       + CASE WHEN l.bucket = 0
-                              THEN a.overdraft_limit - a.minimum_balance ELSE 0 END < 0
-               ) OR (
-                   -- Bucket 0 below its floor owes what the others hold.
-                   p_leg_held IS NULL AND l.amount < 0 AND l.bucket > 0 AND a.has_floor
-                   AND p_kind[l.command] <> 'forced' AND (
-                       SELECT z.ledger - z.held + a.overdraft_limit < 0 FROM ledger.balance AS z
-                       WHERE z.account_no = l.account_no AND z.bucket = 0
-                   )
-               ) OR (
-                   l.account_no >= 1000000000 AND abs(b.ledger + l.total) >= 100000000000000
-               ) AS is_refused
-        FROM leg AS l
-        LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
-        LEFT JOIN ledger.balance AS b ON b.account_no = l.account_no AND b.bucket = l.bucket
-    ), stamp AS MATERIALIZED (
-        SELECT greatest(p_now, max(l.last_posted_at)) AS posted_at
-        FROM line AS l HAVING NOT coalesce(bool_or(l.is_refused), false)
-    ), written AS (
-        INSERT INTO ledger.entry (
-            account_no, bucket, business_date, seq, transfer_id, home, origin, reference,
-            counterparty, amount, held_delta, ledger_after, held_after, limit_after, value_date,
-            posted_at, booked_on
-        )
-        SELECT l.account_no, l.bucket, p_date, l.seq, p_id[l.command], p_home[l.command],
-               p_origin[l.command], p_reference[l.command], p_leg_counterparty[l.leg_n],
-               l.amount, coalesce(l.held_delta, 0), l.ledger_after, l.held_after, l.limit_after,
-               coalesce(p_value_date[l.command], p_date), s.posted_at, p_shard
-        FROM stamp AS s, line AS l
+               b.ledger + sum(l.amount) OVER w AS ledger_after,
+               b.held + sum(l.held_delta) OVER w AS held_after,
+               b.seq + row_number() OVER w AS seq,
+               a.overdraft_limit - a.minimum_balance AS limit_after
+        FROM unnest(p_leg_command, p_leg_account, p_leg_bucket, p_leg_amount, p_leg_held)
+            WITH ORDINALITY AS l (command, account_no, bucket, amount, held_delta, leg_n)
+        JOIN ledger.account AS a ON a.account_no = l.account_no
+        JOIN ledger.balance AS b ON b.account_no = l.account_no AND b.bucket = l.bucket
+        WINDOW w AS (PARTITION BY l.account_no, l.bucket ORDER BY l.leg_n ROWS UNBOUNDED PRECEDING)
     ), moved AS (
         UPDATE ledger.balance AS b
         SET ledger = last.ledger_after, held = last.held_after, seq = last.seq,
-            posted_at = last.posted_at
+            posted_at = write_entries.posted_at
         FROM (
             SELECT DISTINCT ON (l.account_no, l.bucket)
-                   l.account_no, l.bucket, l.ledger_after, l.held_after, l.seq, s.posted_at
-            FROM stamp AS s, line AS l
+                   l.account_no, l.bucket, l.ledger_after, l.held_after, l.seq
+            FROM line AS l
             ORDER BY l.account_no, l.bucket, l.seq DESC
         ) AS last
         WHERE b.account_no = last.account_no AND b.bucket = last.bucket
     )
-    SELECT s.posted_at INTO posted_at FROM stamp AS s;
+    INSERT INTO ledger.entry (
+        account_no, bucket, business_date, seq, transfer_id, home, origin, reference,
+        counterparty, amount, held_delta, ledger_after, held_after, limit_after, value_date,
+        posted_at, booked_on
+    )
+    SELECT l.account_no, l.bucket, p_date, l.seq, p_id[l.command], p_home[l.command],
+           p_origin[l.command], p_reference[l.command], p_leg_counterparty[l.leg_n],
+           l.amount, l.held_delta, l.ledger_after, l.held_after, l.limit_after,
+           coalesce(p_value_date[l.command], p_date), write_entries.posted_at, p_shard
+    FROM line AS l;
+    GET DIAGNOSTICS v_entries = ROW_COUNT;
+    IF v_entries <> cardinality(p_leg_command) THEN
+        RAISE EXCEPTION 'a leg has no account, or no such bucket' USING ERRCODE = 'LG103';
+    END IF;
 END
 $$;
 
@@ -140,6 +116,7 @@ DECLARE
     -- Whether commands must be decided one after the other: those with terms, and those after a
     -- forced one, which may take bucket 0 below the floor that other buckets still see.
     v_is_ordered CONSTANT boolean := v_has_terms OR 'forced' = ANY (p_kind);
+    v_is_first_try boolean := NOT v_is_ordered;
 BEGIN
     -- 1. Locks on the business day and on the ranges.
     PERFORM ledger.lock_ranges(p_home || p_leg_account);
@@ -182,8 +159,20 @@ BEGIN
 
     WHILE v_claims > 0 LOOP
         BEGIN
+            -- Nearly always all of it can be booked, and the shortest way to know is to do it.
+            IF v_is_first_try THEN
+                v_is_first_try := false;
+                v_posted_at := ledger.write_at_once(
+                    p_lane, v_shard, v_date, v_claimed_at, v_outcome, v_claimed, p_home, p_origin,
+                    p_reference, p_kind, p_id, p_currency, p_value_date, p_leg_command,
+                    p_leg_account, p_leg_amount, p_leg_counterparty, p_item_command, p_item_amount
+                );
+                EXIT WHEN v_posted_at IS NOT NULL;
+                RAISE EXCEPTION 'not all of it can be booked' USING ERRCODE = 'LG901';
+            END IF;
+
             -- 4. Lock the balances touched, in the order of (account, bucket).
-            v_locking_at := ledger.now();
+            v_locking_at := clock_timestamp();
             SELECT l.* INTO v_leg FROM ledger.lock_legs(
                 p_lane, v_shard, v_claimed, v_gather, p_home, p_kind, p_currency, p_leg_command,
                 p_leg_account, p_leg_amount, p_leg_counterparty, p_item_command, p_item_amount
@@ -192,53 +181,33 @@ BEGIN
 
             -- One time for the whole batch: that of the claim, unless the locks were waited for.
             -- Taking those of a large batch is 10 ms of work by itself.
-            v_locked_at := ledger.now();
-            IF v_locked_at < v_locking_at + interval '50 ms' THEN
-                v_locked_at := v_claimed_at;
+            v_locked_at := v_claimed_at;
+            IF clock_timestamp() > v_locking_at + interval '50 ms' THEN
+                v_locked_at := ledger.now();
             END IF;
 
-            -- 5 and 6. In a later statement, under the locks, write what all of them can bear.
-            -- Where that is not everything, ask the accounts, then the funds in order.
-            FOR v_try IN 1 .. 3 LOOP
-                IF v_try = 3 OR NOT v_is_ordered THEN
-                    v_posted_at := ledger.write_entries(
-                        v_outcome, v_locked_at, v_shard, v_date, p_home, p_origin, p_reference,
-                        p_kind, p_id, p_currency, p_value_date, v_leg.commands, v_leg.accounts,
-                        v_leg.buckets, v_leg.amounts, v_leg.held, v_leg.counterparties,
-                        v_leg.suspense
-                    );
-                    EXIT WHEN v_posted_at IS NOT NULL;
-                END IF;
-                IF v_try = 1 THEN
-                    v_outcome := ledger.judge_accounts(
-                        p_origin, p_kind, p_currency, v_leg.commands, v_leg.accounts,
-                        v_leg.buckets, v_leg.amounts, v_leg.suspense, v_outcome
-                    );
-                ELSIF v_try = 2 THEN
-                    v_in_order := ledger.decide_in_order(
-                        v_leg.commands, v_leg.accounts, v_leg.buckets, v_leg.amounts,
-                        v_leg.counterparties, v_leg.suspense, p_kind, v_gather, p_home,
-                        p_amount, p_creditor, p_terms, v_locked_at, v_outcome,
-                        CASE WHEN v_has_terms
-                             THEN ledger.state_of_terms(p_home, p_terms) ELSE '{}' END
-                    );
-                    IF v_in_order.gather <> '{}' THEN
-                        v_gather := v_gather || v_in_order.gather;
-                        RAISE EXCEPTION 'every bucket must be locked' USING ERRCODE = 'LG901';
-                    END IF;
-                    v_outcome := v_in_order.outcomes;
-                    v_leg.commands := v_in_order.commands;
-                    v_leg.accounts := v_in_order.accounts;
-                    v_leg.buckets := v_in_order.buckets;
-                    v_leg.amounts := v_in_order.amounts;
-                    v_leg.held := v_in_order.held;
-                    v_leg.counterparties := v_in_order.counterparties;
-                    v_leg.suspense := v_in_order.suspense;
-                ELSE
-                    RAISE EXCEPTION 'commands that were decided cannot be written'
-                        USING ERRCODE = 'LG103';
-                END IF;
-            END LOOP;
+            -- 5 and 6. In later statements, under the locks: ask the accounts, then for the funds
+            -- in order, and write what they can bear.
+            v_outcome := ledger.judge_accounts(
+                p_origin, p_kind, p_currency, v_leg.commands, v_leg.accounts, v_leg.buckets,
+                v_leg.amounts, v_leg.suspense, v_outcome
+            );
+            v_in_order := ledger.decide_in_order(
+                v_leg.commands, v_leg.accounts, v_leg.buckets, v_leg.amounts,
+                v_leg.counterparties, p_kind, v_gather, p_home, p_amount, p_creditor, p_terms,
+                v_locked_at, v_outcome,
+                CASE WHEN v_has_terms THEN ledger.state_of_terms(p_home, p_terms) ELSE '{}' END
+            );
+            IF v_in_order.gather <> '{}' THEN
+                v_gather := v_gather || v_in_order.gather;
+                RAISE EXCEPTION 'every bucket must be locked' USING ERRCODE = 'LG901';
+            END IF;
+            v_outcome := v_in_order.outcomes;
+            v_posted_at := ledger.write_entries(
+                v_locked_at, v_shard, v_date, p_home, p_origin, p_reference, p_id, p_value_date,
+                v_in_order.commands, v_in_order.accounts, v_in_order.buckets, v_in_order.amounts,
+                v_in_order.held, v_in_order.counterparties
+            );
             IF v_has_terms THEN
                 PERFORM ledger.write_terms(v_in_order.state, v_posted_at);
             END IF;

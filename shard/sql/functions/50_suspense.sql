@@ -159,17 +159,12 @@ BEGIN
         v_voucher.creditor || v_voucher.home, '{}', '{}'
     ) AS l;
     v_posted_at := ledger.write_entries(
-        array_fill('POSTED'::ledger.outcome, ARRAY[v_count]), ledger.now(), p_shard, p_date,
-        v_voucher.home, array_fill('system'::ledger.origin, ARRAY[v_count]), v_voucher.reference,
-        array_fill('ordinary'::ledger.kind, ARRAY[v_count]), array_fill(p_id, ARRAY[v_count]),
-        v_voucher.currency, array_fill(p_date, ARRAY[v_count]), v_leg.commands, v_leg.accounts,
-        v_leg.buckets, v_leg.amounts, NULL, v_leg.counterparties,
-        array_fill(true, ARRAY[cardinality(v_leg.commands)])
+        ledger.now(), p_shard, p_date, v_voucher.home,
+        array_fill('system'::ledger.origin, ARRAY[v_count]), v_voucher.reference,
+        array_fill(p_id, ARRAY[v_count]), array_fill(p_date, ARRAY[v_count]), v_leg.commands,
+        v_leg.accounts, v_leg.buckets, v_leg.amounts,
+        array_fill(0::numeric, ARRAY[cardinality(v_leg.commands)]), v_leg.counterparties
     );
-    IF v_posted_at IS NULL THEN
-        RAISE EXCEPTION 'a settlement cannot be written: is the clearing account missing?'
-            USING ERRCODE = 'LG103';
-    END IF;
     INSERT INTO ledger.transfer (
         account_no, origin, reference, id, request_hash, kind, outcome, money_state, creditor,
         currency, amount, business_date, value_date, posted_at, booked_on, purpose

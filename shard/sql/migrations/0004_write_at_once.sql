@@ -1,0 +1,3 @@
+-- Replaced by functions with other parameters.
+DROP FUNCTION IF EXISTS ledger.write_entries;
+DROP FUNCTION IF EXISTS ledger.decide_in_order;
