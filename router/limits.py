@@ -101,6 +101,9 @@ REMITTANCE_CHARS_MAX = 500
 BODY_BYTES_MAX = 64 * 1024
 """A transfer takes less than 1 kB; whatever is larger is no request of this API."""
 
+BODY_WAIT_S = 10.0
+"""From a request's head to the end of its body; whoever trickles must not keep a place for ever."""
+
 NARRATIVE_CHARS_MAX = 140
 """ISO 20022 ``Max140Text``, the unstructured remittance information of a payment."""
 

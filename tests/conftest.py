@@ -38,7 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
     given = config.getoption("--seed")
-    config.stash[SEED] = fresh_seed() if given is None else given
+    # Written back, so that the processes which share the run (pytest-xdist) share its seed.
+    config.option.seed = config.stash[SEED] = fresh_seed() if given is None else given
     # Hypothesis reads its seed when it is configured, which is after this hook.
     if getattr(config.option, "hypothesis_seed", None) is None:
         config.option.hypothesis_seed = config.stash[SEED]

@@ -9,6 +9,8 @@ _DURABILITY = {
     "full_page_writes": "on",
     "synchronous_commit": "on",
     "max_wal_size": "2GB",
+    # Files of the log are used again: making a new one stops every commit for some 50 ms.
+    "min_wal_size": "1GB",
     "checkpoint_timeout": "10min",
     # Ranges are moved to another shard by logical replication.
     "wal_level": "logical",

@@ -104,6 +104,7 @@ _BY_STATUS: Mapping[int, type[ClientError]] = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Malformed,
     HTTPStatus.NOT_FOUND: NotFound,
     HTTPStatus.UNPROCESSABLE_ENTITY: Refused,
+    HTTPStatus.REQUEST_TIMEOUT: Unavailable,
     HTTPStatus.SERVICE_UNAVAILABLE: Unavailable,
     HTTPStatus.INTERNAL_SERVER_ERROR: OutcomeUnknown,
     HTTPStatus.BAD_GATEWAY: OutcomeUnknown,
@@ -111,6 +112,7 @@ _BY_STATUS: Mapping[int, type[ClientError]] = {
 }
 _REPEATED_UNREAD = frozenset(
     {
+        HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from fastapi import FastAPI
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from router.http.accounts_api import AccountBody, AccountChangeBody, add_accounts
 from router.http.admission import Admission
 from router.http.bulk_api import BulkAnswer, add_bulk
+from router.http.direct import DirectRoute
 from router.http.envelope import Envelope
 from router.http.holds_api import CaptureBody, HoldBody, IncreaseBody, VoidBody, add_holds
 from router.http.openapi import DescribedApp
@@ -20,6 +21,7 @@ from router.http.operations_api import add_operations
 from router.http.problems import on_http_exception, on_ledger_error, on_parameters_malformed
 from router.http.reads_api import add_reads
 from router.http.transfer_shapes import TransferBody
+from router.http.transfers_api import PATH as TRANSFERS_PATH
 from router.http.transfers_api import ReversalBody, add_transfers
 from router.telemetry import Metrics
 from router.wiring import Bank
@@ -39,8 +41,16 @@ A bank's ledger on many PostgreSQL shards.
 """
 
 
-def create_app(bank: Bank, metrics: Metrics, tracing: Tracing | None = None) -> FastAPI:
-    """The application; ``bank`` is opened and closed by the caller."""
+def create_app(bank: Bank, metrics: Metrics, tracing: Tracing | None = None) -> Envelope:
+    """The application as it is served; ``bank`` is opened and closed by the caller."""
+    api = create_api(bank, metrics)
+    admission = Admission(shard.lanes for shard in bank.shards.values())
+    metrics.registry.register(admission)
+    return Envelope(DirectRoute(api, "POST", TRANSFERS_PATH), metrics, admission, tracing)
+
+
+def create_api(bank: Bank, metrics: Metrics) -> DescribedApp:
+    """All operations and their OpenAPI document, without what surrounds every request."""
     app = DescribedApp(
         models=(
             TransferBody,
@@ -65,6 +75,7 @@ def create_app(bank: Bank, metrics: Metrics, tracing: Tracing | None = None) -> 
             LedgerError: on_ledger_error,
             HTTPException: on_http_exception,
             RequestValidationError: on_parameters_malformed,
+            Exception: _leave_to_envelope,
         },
     )
     add_transfers(app, bank, metrics)
@@ -73,10 +84,12 @@ def create_app(bank: Bank, metrics: Metrics, tracing: Tracing | None = None) -> 
     add_accounts(app, bank)
     add_reads(app, bank)
     add_operations(app, bank, metrics)
-    admission = Admission(shard.lanes for shard in bank.shards.values())
-    metrics.registry.register(admission)
-    app.add_middleware(Envelope, metrics=metrics, admission=admission, tracing=tracing)
     return app
+
+
+async def _leave_to_envelope(request: Request, error: Exception) -> NoReturn:
+    """Exception handler for faults: the framework's own would answer a 500 in plain text."""
+    raise error
 
 
 def _operation_id(route: APIRoute) -> str:

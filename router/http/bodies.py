@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect
 
+from router.http.one_write import BODY_ARRIVED_IN_SCOPE
 from router.http.problems import (
     BodyTooLarge,
+    BodyTooSlow,
     FieldError,
     MediaTypeUnsupported,
     RequestMalformed,
     body_errors,
 )
-from router.limits import BODY_BYTES_MAX
+from router.limits import BODY_BYTES_MAX, BODY_WAIT_S
 from shard.errors import ReferenceMalformed
 from shard.references import parse_reference
 
@@ -73,8 +79,10 @@ def parse_body(raw: bytes, model: type[Body]) -> Body:
         raise body_errors(
             error.errors(include_url=False, include_input=False, include_context=False)
         ) from None
-    # Of a key given twice pydantic takes the last; another reader may have taken the first.
-    _DUPLICATE_FINDER.decode(raw.decode())
+    # Of a key given twice pydantic takes the last; another reader may have taken the first. Behind
+    # each key stands a colon: as many colons as different keys leave none for a second time.
+    if raw.count(b":") != len(body.model_fields_set):
+        _DUPLICATE_FINDER.decode(raw.decode())
     return body
 
 
@@ -130,9 +138,36 @@ async def _read_bounded(request: Request) -> bytes:
     declared = request.headers.get("content-length", "0")
     if len(declared) > len(str(BODY_BYTES_MAX)) or int(declared) > BODY_BYTES_MAX:
         raise BodyTooLarge
+    if BODY_ARRIVED_IN_SCOPE in request.scope:
+        # There is nothing to wait for, and a timer costs more than all the reading.
+        return await _received(request)
+    async with arriving_in_time():
+        return await _received(request)
+
+
+@asynccontextmanager
+async def arriving_in_time() -> AsyncIterator[None]:
+    """Within this a body is read; raises ``BodyTooSlow`` when it takes too long to arrive."""
+    limit = asyncio.timeout(BODY_WAIT_S)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise BodyTooSlow from None
+        raise
+
+
+async def _received(request: Request) -> bytes:
+    """The whole body; ``Request.stream`` would add a generator to each request."""
     raw = b""
-    async for chunk in request.stream():
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
         raw += chunk
         if len(raw) > BODY_BYTES_MAX:
             raise BodyTooLarge
-    return raw
+        if not message.get("more_body", False):
+            return raw

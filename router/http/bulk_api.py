@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from router.errors import NotOneShard, refusal
 from router.http import examples
-from router.http.bodies import check_media_type
+from router.http.bodies import arriving_in_time, check_media_type
 from router.http.bulk_lines import Line, LineCutter, read_line
 from router.http.bulk_stream import (
     MEDIA_TYPE,
@@ -104,13 +104,17 @@ class BulkApi:
 
 
 async def _read_unit(request: Request) -> list[ReadLine]:
-    """All lines of a unit; raises ``BodyTooLarge`` as soon as they are too many."""
+    """All lines of a unit; raises ``BodyTooLarge`` as soon as they are too many.
+
+    Raises ``BodyTooSlow`` as well.
+    """
     cutter = LineCutter()
     read: list[ReadLine] = []
-    async for part in request.stream():
-        _read_on(cutter.feed(part), read)
-        if cutter.is_endless:
-            raise BodyTooLarge("A line does not end.")
+    async with arriving_in_time():
+        async for part in request.stream():
+            _read_on(cutter.feed(part), read)
+            if cutter.is_endless:
+                raise BodyTooLarge("A line does not end.")
     _read_on(cutter.end(), read)
     return read
 

@@ -43,7 +43,7 @@ _CLIENT_CLOSED: Final = 499
 
 
 class Envelope:
-    """ASGI middleware; the answer carries the request's trace id in ``Trace-Id``."""
+    """ASGI around another; the answer carries the request's trace id in ``Trace-Id``."""
 
     def __init__(
         self,

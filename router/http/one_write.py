@@ -4,7 +4,8 @@ One system call per answer: uvicorn writes the head and the body of an answer on
 and uvloop sends each at once: two system calls and two packets for a few hundred bytes, a sixth of
 what a transfer costs.
 
-And a request whose client has left is cancelled, so that what was not sent to a shard never is.
+A request whose client has left is cancelled, so that what was not sent to a shard never is. And
+one whose body is there as a whole says so, so that nobody starts a timer to wait for it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ TASK_IN_SCOPE: Final = "ledger.task"
 CLIENT_LEFT: Final = object()
 """What stands there afterwards."""
 
+BODY_ARRIVED_IN_SCOPE: Final = "ledger.body_arrived"
+"""Stands in the scope of a request whose body has arrived to its end."""
+
 
 class OneWriteProtocol(HttpToolsProtocol):
     """uvicorn's own HTTP/1.1 protocol on a transport that gathers what is written."""
@@ -43,6 +47,11 @@ class OneWriteProtocol(HttpToolsProtocol):
             OneWriteProtocol.connections_refused += 1
             gathering.write(_REFUSED)
             gathering.close()
+
+    def on_message_complete(self) -> None:
+        """Note that the last byte of a request is here; mostly before its task has begun."""
+        super().on_message_complete()
+        cast(Scope, self.cycle.scope)[BODY_ARRIVED_IN_SCOPE] = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what nobody waits for any more; what was sent to a shard goes on there."""

@@ -67,6 +67,14 @@ class BodyTooLarge(Malformed):
     http_status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+class BodyTooSlow(Malformed):
+    """The body did not arrive in time; nothing of it was looked at."""
+
+    code = "BODY_TOO_SLOW"
+    http_status = HTTPStatus.REQUEST_TIMEOUT
+    retryable = True
+
+
 class MediaTypeUnsupported(Malformed):
     """The body's media type is not the one that this operation takes, in UTF-8."""
 
@@ -88,6 +96,7 @@ MALFORMED_PARAMETER: Final = RequestMalformed(
 BODY_ERRORS: Final[tuple[LedgerError, ...]] = (
     RequestMalformed([FieldError("This name is not known here.", pointer="/value_dte")]),
     BodyTooLarge(),
+    BodyTooSlow(),
     MediaTypeUnsupported(),
 )
 """What every operation with a body can answer."""
@@ -143,7 +152,7 @@ def problem_response(request: Request, error: LedgerError) -> Response:
     """Tell any error of the ledger's tree."""
     kind = _kind_of(error)
     headers = {REPLAYED_HEADER: "true"} if isinstance(error, RefusalReplayed) else {}
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, BodyTooLarge | BodyTooSlow):
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

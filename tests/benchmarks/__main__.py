@@ -19,12 +19,11 @@ from rich.console import Console
 
 from deploy.embedded.stack import EmbeddedStack
 from tests.benchmarks.accounts import open_accounts
-from tests.benchmarks.ageing import age, rate_with_checkpoint
+from tests.benchmarks.ageing import Aged, age, aged_against_empty
 from tests.benchmarks.balances import settled, wrong_balances
 from tests.benchmarks.bank import MeasuredBank, migrate
 from tests.benchmarks.extent import FULL, QUICK, Extent
 from tests.benchmarks.figures import over_rounds
-from tests.benchmarks.measured import Measured
 from tests.benchmarks.pgbench import fill_tpcb
 from tests.benchmarks.pgledger import fill_pgledger
 from tests.benchmarks.posting import fixed_number
@@ -33,7 +32,7 @@ from tests.benchmarks.rounds import Round, fastest, measure_round
 from tests.benchmarks.serving import serving
 from tests.benchmarks.shards import ShardsCost, shards_cost
 from tests.benchmarks.singles import Singles, generator_name
-from tests.benchmarks.storage import Room, Stored
+from tests.benchmarks.storage import Room, Stored, use_wal_files
 from tests.support.databases import temporary_folder
 
 _PROCESSES = 2
@@ -50,7 +49,7 @@ class Results:
 
     rounds: list[Round] = field(default_factory=list)
     storage: dict[str, Stored] = field(default_factory=dict)
-    ageing: dict[str, Measured] = field(default_factory=dict)
+    ageing: list[Aged] = field(default_factory=list)
     aged_entries: int = 0
     shards: list[ShardsCost] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -60,8 +59,8 @@ class Results:
         return [
             *(each.figures for each in self.rounds),
             *({"cpu_shards_8_vs_1": each.ratio} for each in self.shards),
+            *({"aged_ratio": each.ratio} for each in self.ageing),
             {
-                "aged_ratio": self.ageing["aged"].per_second / self.ageing["empty"].per_second,
                 **{f"{name}_disk_bytes": each.disk_bytes for name, each in self.storage.items()},
                 **{f"{name}_wal_bytes": each.wal_bytes for name, each in self.storage.items()},
             },
@@ -80,6 +79,8 @@ async def run(folder: Path, extent: Extent, results: Results, tell: Tell) -> Non
         bank = MeasuredBank(extent, stack, endpoints, accounts)
         await fill_tpcb(bank.superuser_dsn(1))
         await fill_pgledger(bank.superuser_dsn(1), extent.accounts_per_shard)
+        for shard in endpoints.shard_dsns:
+            await use_wal_files(bank.superuser_dsn(shard), extent.wal_files)
         async with serving(endpoints, folder, _PROCESSES) as api:
             await measure_serving(replace(bank, api=api), results, tell)
         await measure_ageing(bank, results, tell)
@@ -117,8 +118,7 @@ async def measure_ageing(bank: MeasuredBank, results: Results, tell: Tell) -> No
     tell(f"Making {bank.extent.aged_entries:,} entries")
     results.aged_entries = await age(bank, _AGED_SHARD)
     tell("Measuring an empty and an aged ledger")
-    results.ageing["empty"] = await rate_with_checkpoint(bank, _EMPTY_SHARD)
-    results.ageing["aged"] = await rate_with_checkpoint(bank, _AGED_SHARD)
+    results.ageing = await aged_against_empty(bank, _AGED_SHARD, _EMPTY_SHARD)
 
 
 async def main() -> int:

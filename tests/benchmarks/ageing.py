@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +19,32 @@ from tests.benchmarks.storage import checkpoint
 _QUERIES = load_queries(Path(__file__).with_name("ageing.sql").read_text())
 _SLICES = 8
 _AT_ONCE = 2
+_DAYS = 365
 _STEPS = ("past_transfers", "past_entries", "balances_after_the_past")
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """The same load on an empty ledger and on an aged one, one right after the other."""
+
+    empty: Measured
+    aged: Measured
+
+    @property
+    def ratio(self) -> float:
+        """The aged ledger's rate over the empty one's."""
+        return self.aged.per_second / self.empty.per_second
+
+
+async def aged_against_empty(bank: MeasuredBank, aged_shard: int, empty_shard: int) -> list[Aged]:
+    """Measured in pairs, as rates depend on who else uses the machine at that moment."""
+    return [
+        Aged(
+            empty=await rate_with_checkpoint(bank, empty_shard),
+            aged=await rate_with_checkpoint(bank, aged_shard),
+        )
+        for _ in range(bank.extent.pairs)
+    ]
 
 
 async def rate_with_checkpoint(bank: MeasuredBank, shard: int) -> Measured:
@@ -31,12 +57,14 @@ async def rate_with_checkpoint(bank: MeasuredBank, shard: int) -> Measured:
 
 
 async def age(bank: MeasuredBank, shard: int) -> int:
-    """Give the customers' accounts of a shard a past; how many entries it has."""
+    """Give the customers' accounts of a shard a year's past; how many entries it has."""
     customers = bank.accounts[shard].customers
     rounds = bank.extent.aged_entries // 2 // len(customers)
     dsn = bank.endpoints.shard_owner_dsns[shard]
     step = -(-len(customers) // _SLICES)
     borders = [*customers[::step], customers[-1] + 1]
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute(_QUERIES["let_days_pass"], {"days": _DAYS})
     free = asyncio.Semaphore(_AT_ONCE)
     await asyncio.gather(*(_fill(dsn, free, customers, part, rounds) for part in pairwise(borders)))
     connecting = psycopg.AsyncConnection.connect(dsn, autocommit=True)
@@ -59,6 +87,7 @@ async def _fill(
         "from": part[0],
         "to": part[1],
         "rounds": rounds,
+        "days": _DAYS,
     }
     async with free, await psycopg.AsyncConnection.connect(dsn) as connection:
         for step in _STEPS:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deploy.embedded.binaries import postgres_binaries
+from tests.benchmarks.figures import percentile
 
 _TPS = re.compile(r"tps = ([0-9.]+)")
 _SCALE = 10
@@ -32,6 +36,31 @@ async def best_per_second(
             raise RuntimeError(f"pgbench printed no rate: {told}")
         rates[count] = float(match[1])
     return rates
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long transactions took from when they were due, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+async def times_at(superuser_dsn: str, clients: int, rate_per_s: float, seconds: float) -> Times:
+    """Times of TPC-B at a given rate: what the machine and PostgreSQL alone make of it."""
+    with TemporaryDirectory(prefix="ledger-pgbench-") as folder:
+        await _run(
+            superuser_dsn, "--no-vacuum", "--protocol=prepared", "--jobs=2",
+            f"--client={clients}", f"--time={max(1, round(seconds))}",
+            f"--rate={max(1, round(rate_per_s))}", "--log", f"--log-prefix={folder}/times",
+        )  # fmt: skip
+        # The third column of a log line is the time that the transaction took, in microseconds.
+        took_ms = sorted(
+            int(line.split()[2]) / 1e3
+            for log in Path(folder).iterdir()
+            for line in log.read_text().splitlines()
+        )
+    return Times(percentile(took_ms, 0.5), percentile(took_ms, 0.99))
 
 
 async def _run(dsn: str, *arguments: str) -> str:

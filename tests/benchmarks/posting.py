@@ -11,16 +11,16 @@ from tests.benchmarks.cpu import server_pid
 from tests.benchmarks.lanes import Order
 from tests.benchmarks.measured import Measured
 
-_CLIENTS = 2
-"""As many as a process has lanes."""
-
 _BATCH = 1_000
 """More than a lane takes at once: something always waits."""
 
 
-async def random_rate(bank: MeasuredBank) -> Measured:
-    """Transfers between random accounts of shard 1."""
-    return await fixed_number(bank, 1, bank.extent.lane_transfers)
+async def random_rates(bank: MeasuredBank) -> list[Measured]:
+    """Transfers between random accounts of shard 1, with each number of clients."""
+    order = _order(bank, [1], transfers=bank.extent.lane_transfers)
+    return [
+        await _carry_out(replace(order, clients=clients)) for clients in bank.extent.lane_clients
+    ]
 
 
 async def random_rate_for(bank: MeasuredBank, shard: int, seconds: float) -> Measured:
@@ -62,7 +62,7 @@ def _order(
     return Order(
         dsns={str(shard): bank.endpoints.shard_dsns[shard] for shard in shards},
         accounts={str(shard): bank.accounts[shard].customers for shard in shards},
-        clients=_CLIENTS,
+        clients=bank.extent.lane_clients[0],
         batch=_BATCH,
         seconds=seconds,
         transfers=transfers,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tests.benchmarks.bank import MeasuredBank
 from tests.benchmarks.figures import with_ratios
 from tests.benchmarks.measured import Measured
-from tests.benchmarks.pgbench import best_per_second
+from tests.benchmarks.pgbench import Times, best_per_second, times_at
 from tests.benchmarks.pgledger import pgledger_per_second
-from tests.benchmarks.posting import hot_rate, random_rate
+from tests.benchmarks.posting import hot_rate, random_rates
 from tests.benchmarks.singles import Singles
 from tests.benchmarks.streams import bulk_in_all_settings
 
@@ -21,7 +21,8 @@ class Round:
     tpcb: dict[int, float]
     pgledger: dict[int, float]
     pgledger_hot: dict[int, float]
-    lanes: Measured
+    tpcb_at_half: Times
+    lanes: list[Measured]
     lanes_hot: Measured
     lanes_hot_in_buckets: Measured
     single: list[Measured]
@@ -40,7 +41,8 @@ class Round:
                 "tpcb_per_s": max(self.tpcb.values()),
                 "pgledger_per_s": max(self.pgledger.values()),
                 "pgledger_hot_per_s": max(self.pgledger_hot.values()),
-                "lanes_per_s": self.lanes.per_second,
+                "tpcb_p99_at_half_ms": self.tpcb_at_half.p99_ms,
+                "lanes_per_s": fastest(self.lanes).per_second,
                 "lanes_hot_per_s": self.lanes_hot.per_second,
                 "lanes_hot_in_buckets_per_s": self.lanes_hot_in_buckets.per_second,
                 "single_http_per_s": single.per_second,
@@ -61,19 +63,23 @@ async def measure_round(bank: MeasuredBank, run: str) -> Round:
     dsn, clients, seconds = bank.superuser_dsn(1), extent.clients, extent.seconds
     accounts = extent.accounts_per_shard
     tpcb = await best_per_second(dsn, clients, seconds)
-    lanes = await random_rate(bank)
+    clients_at_best = max(tpcb, key=tpcb.__getitem__)
+    tpcb_at_half = await times_at(dsn, clients_at_best, tpcb[clients_at_best] / 2, seconds)
+    lanes = await random_rates(bank)
     singles = Singles(bank, f"s{run}")
     single = await singles.all_settings()
     peak = fastest(single)
+    at_half = await singles.at_half(peak)
     bulk = await bulk_in_all_settings(bank, f"b{run}")
     overload_peak, overload = await singles.overloaded(peak)
     return Round(
         tpcb=tpcb,
+        tpcb_at_half=tpcb_at_half,
         lanes=lanes,
         lanes_hot=await hot_rate(bank, has_buckets=False),
         lanes_hot_in_buckets=await hot_rate(bank, has_buckets=True),
         single=single,
-        single_at_half=await singles.at_half(peak),
+        single_at_half=at_half,
         overload_peak=overload_peak,
         overload=overload,
         bulk=bulk,

@@ -31,7 +31,7 @@ class ShardsCost:
 
 
 async def shards_cost(folder: Path, extent: Extent) -> tuple[list[ShardsCost], list[str]]:
-    """Measured in each round on a bank of eight servers; and what is wrong with its balances."""
+    """Measured in pairs on a bank of eight servers; and what is wrong with its balances."""
     stack = EmbeddedStack(folder / "eight", shards=SHARDS, with_temporal=False)
     try:
         endpoints = await stack.up()
@@ -40,7 +40,7 @@ async def shards_cost(folder: Path, extent: Extent) -> tuple[list[ShardsCost], l
             dict.fromkeys(endpoints.shard_dsns, extent.accounts_per_shard), endpoints.shard_dsns
         )
         bank = MeasuredBank(extent, stack, endpoints, accounts)
-        costs = [await _cost(bank) for _ in range(extent.rounds)]
+        costs = [await _cost(bank) for _ in range(extent.pairs)]
         return costs, await wrong_balances(endpoints.shard_dsns)
     finally:
         await stack.destroy()

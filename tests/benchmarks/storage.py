@@ -69,6 +69,19 @@ class Room:
         return table_bytes, wal_bytes
 
 
+async def use_wal_files(superuser_dsn: str, count: int) -> None:
+    """Fill so many files of the write-ahead log, as any server has that runs for a while.
+
+    It uses them again and again. Making a new one stops every commit for some 50 ms, which on a
+    new server happens every few seconds.
+    """
+    connecting = psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True)
+    async with await connecting as connection:
+        for _ in range(count):
+            await connection.execute(_QUERIES["end_wal_file"])
+    await checkpoint(superuser_dsn)
+
+
 async def checkpoint(superuser_dsn: str) -> None:
     """Have a server write all that is dirty, and wait until it has."""
     connecting = psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True)

@@ -12,3 +12,7 @@ SELECT (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint
 
 -- name: checkpoint
 CHECKPOINT
+
+-- name: end_wal_file
+SELECT pg_switch_wal()
+FROM (SELECT pg_logical_emit_message(false, 'benchmark', 'so that the file is not empty')) AS m

@@ -12,7 +12,7 @@ import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from router.http.app import create_app
+from router.http.app import create_api
 from router.telemetry import Metrics
 from router.wiring import Bank
 from tests.support.scripted_bank import ScriptedBank
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    made = create_app(cast(Bank, ScriptedBank()), Metrics()).openapi()
+    made = create_api(cast(Bank, ScriptedBank()), Metrics()).openapi()
     told: dict[str, Any] = json.loads(json.dumps(made))
     return told
 

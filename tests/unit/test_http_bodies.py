@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from router.http import bodies as bodies_module
 from router.limits import BODY_BYTES_MAX
 from tests.support.scripted_bank import ScriptedBank, http_client
 from tests.support.serving import served
@@ -262,6 +263,29 @@ async def test_a_body_that_never_ends_is_cut(client: httpx.AsyncClient) -> None:
     answers = await _answers(client, lambda _: body())
     assert _all((413, "BODY_TOO_LARGE")) == _refusals(answers)
     assert len(OPERATIONS) * (BODY_BYTES_MAX // 1024 + 1) == read
+
+
+async def test_a_body_that_stops_arriving_is_not_waited_for(
+    client: httpx.AsyncClient, bank: ScriptedBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever trickles is told so, may come again, and loses his connection and his place."""
+    monkeypatch.setattr(bodies_module, "BODY_WAIT_S", 0.01)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    answers = await _answers(client, lambda _: body())
+    unit = await client.post(
+        "/v1/transfers/bulk?atomic=true",
+        content=body(),
+        headers={"content-type": "application/x-ndjson"},
+    )
+    assert (408, "BODY_TOO_SLOW") == (unit.status_code, unit.json()["code"])
+    assert _all((408, "BODY_TOO_SLOW")) == _refusals(answers)
+    assert _all("close") == {name: each.headers["connection"] for name, each in answers.items()}
+    assert _all(True) == {name: each.json()["retryable"] for name, each in answers.items()}
+    assert _asked(bank) == []
 
 
 @pytest.mark.parametrize("path", ["/v1/transfers", "/v1/transfers/bulk?atomic=true"])

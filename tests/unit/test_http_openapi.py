@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from router.http.app import create_app
+from router.http.app import create_api
 from router.telemetry import Metrics
 from router.wiring import Bank
 from tests.support.scripted_bank import ScriptedBank, http_client
@@ -41,7 +41,7 @@ COUNTED = {
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    return create_app(cast(Bank, ScriptedBank()), Metrics()).openapi()
+    return create_api(cast(Bank, ScriptedBank()), Metrics()).openapi()
 
 
 def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

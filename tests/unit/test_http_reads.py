@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from router.http import reads_api
-from router.http.app import create_app
+from router.http.app import create_api, create_app
 from router.http.reads_api import BalanceObject, EntryList, EntryObject, StatementObject
 from router.telemetry import Metrics
 from router.wiring import Bank
@@ -176,7 +176,7 @@ async def test_documented_shapes_are_the_answered_ones(client: httpx.AsyncClient
 
 def test_documented_examples_fit_their_shapes() -> None:
     """Every example of the document is an answer that could be given."""
-    document = create_app(cast(Bank, ScriptedBank()), Metrics()).openapi()
+    document = create_api(cast(Bank, ScriptedBank()), Metrics()).openapi()
     schemas = document["components"]["schemas"]
     for model in (BalanceObject, EntryObject, EntryList, StatementObject):
         (example,) = schemas[model.__name__]["examples"]
