@@ -33,7 +33,8 @@ INSERT INTO ledger.entry (
     account_no, bucket, business_date, seq, transfer_id, home, origin, reference, counterparty,
     amount, ledger_after, held_after, limit_after, value_date, posted_at, booked_on
 )
-SELECT b.account_no, 0, s.business_date - ago.days, b.seq + 2 * (k - 1) + 1 + leg.is_credit::integer,
+SELECT b.account_no, 0, s.business_date - ago.days,
+       b.seq + 2 * (k - 1) + 1 + leg.is_credit::integer,
        (lpad(to_hex(leg.home), 16, '0') || lpad(to_hex(k), 16, '0'))::uuid,
        leg.home, 'client', 'past-' || lpad(k::text, 9, '0'), leg.counterparty,
        leg.amount, b.ledger + CASE WHEN leg.is_credit THEN 0 ELSE leg.amount END, b.held, 0,
