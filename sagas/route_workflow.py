@@ -25,7 +25,7 @@ _FOR_EVER = RetryPolicy(
 )
 
 
-@workflow.defn(name="route")
+@workflow.defn(name="route", sandboxed=False)
 class RouteWorkflow:
     """One run carries one route until it is empty; its history is begun anew when long."""
 

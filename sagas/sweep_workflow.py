@@ -18,7 +18,7 @@ from sagas.messages import ShardSweep, Step, SweepResult
 _ONCE = RetryPolicy(maximum_attempts=1)
 
 
-@workflow.defn(name="sweep")
+@workflow.defn(name="sweep", sandboxed=False)
 class SweepWorkflow:
     """One run looks at each shard once; a shard that does not answer holds up no other."""
 

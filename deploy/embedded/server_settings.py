@@ -25,7 +25,6 @@ _RESOURCES = {
     "autovacuum": "on",
     "autovacuum_naptime": "15s",
     "autovacuum_vacuum_scale_factor": "0.05",
-    "autovacuum_analyze_scale_factor": "0.02",
 }
 _BEHAVIOUR = {
     "timezone": "UTC",

@@ -141,7 +141,7 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_workflows_keep_to_the_rules_of_the_sandbox(path: Path) -> None:
-    """Convoys run without the sandbox for speed; with it they would do just the same."""
+    """They run without the sandbox for speed; with it they would do just the same."""
     replayer = Replayer(workflows=WORKFLOWS, unsandboxed_workflow_runner=SandboxedWorkflowRunner())
     await replayer.replay_workflow(recorded(path))
 
