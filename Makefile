@@ -15,6 +15,8 @@ PY := $(VENV)/bin/python
 
 # What else to hand to pytest or the benchmarks: make test ARGS="--seed=7 tests/contention"
 ARGS ?=
+# Test processes, each with servers of its own; WORKERS=0 runs all tests in one, for a debugger.
+WORKERS ?= 2
 # KEEP=1 leaves the demo's system running.
 KEEP ?=
 
@@ -55,11 +57,11 @@ demo: $(STAMP) ## Start a bank, run the main job, check every cent; KEEP=1 leave
 
 .PHONY: test
 test: $(STAMP) ## Run the test suite; it starts and stops all it needs
-	@$(PY) -m pytest --durations=15 $(ARGS)
+	@$(PY) -m pytest --durations=15 --numprocesses=$(WORKERS) --dist=loadfile $(ARGS)
 
 .PHONY: test-all
 test-all: $(STAMP) ## Run the long form of the test suite
-	@$(PY) -m pytest --durations=15 --full $(ARGS)
+	@$(PY) -m pytest --durations=15 --numprocesses=$(WORKERS) --dist=loadfile --full $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## Measure, and print the figures

@@ -109,8 +109,9 @@ ROUTE_PAUSE_S = 1.0
 ROUTE_PAUSE_MAX_S = 30.0
 """The longest pause of a route: how long a destination that came back may go unnoticed."""
 
-SWEEP_INTERVAL_S = 5.0
-"""How often the sweeper looks for items that nobody carries."""
+SWEEP_INTERVAL_S = 10.0
+"""How often the sweeper looks for items that nobody carries. One sweep is 50 ms of work, nearly all
+of it Temporal's, and nothing is swept before it is as old as this."""
 
 STRAGGLER_AGE_S = 10.0
 """Items parked longer than this with a convoy as old are stragglers: twice a convoy's life."""

@@ -252,7 +252,8 @@ class LaneQueue:
         if not self._idle or not self._may_start():
             return
         while self._idle:
-            idle = self._idle.popleft()
+            # The one that became idle last: its server process still has everything at hand.
+            idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
                 break

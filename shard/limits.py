@@ -11,11 +11,12 @@ LANES_PER_SHARD = 2
 LANE_BATCH_COMMANDS = 500
 """Beyond about 500 a batch gains nothing per command and its neighbours wait longer."""
 
-LANE_COMPANY_COMMANDS = 16
+LANE_COMPANY_COMMANDS = 100
 """Commands that are worth a call of their own while another lane is busy: a call costs as much as
-about a dozen of them, and with fewer and larger ones a transfer takes a quarter less."""
+about a dozen of them, and what a second lane posts is wanted by the first one's rows. Bulk work is
+more than that; requests one by one leave it to one lane, whose server process stays warm."""
 
-LANE_COMPANY_WAIT_S = 0.01
+LANE_COMPANY_WAIT_S = 0.02
 """After that a second lane starts with whatever waits: the busy one may be held up by a lock."""
 
 LANE_REQUESTS_MAX = 256

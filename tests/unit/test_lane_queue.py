@@ -109,3 +109,13 @@ async def test_an_atomic_batch_does_not_wait_for_company(monkeypatch: pytest.Mon
         queue.queue.put_unit([transfer(1000000001, 1000000002, "1")], None)
         await a_turn()
         assert (await free).is_atomic
+
+
+async def test_the_lane_that_was_busy_last_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests one by one stay with one lane, whose server process is warm."""
+    with open_queue(monkeypatch, FOREVER_S) as queue:
+        first, second = await queue.start_free_lane(), await queue.start_free_lane()
+        queue.put()
+        await a_turn()
+        assert (False, True) == (first.done(), second.done())
+        first.cancel()
