@@ -329,6 +329,19 @@ async def test_an_account_is_closed_together_with_its_minimum(shards: Shards) ->
     assert (AccountStatus.CLOSED, Decimal(0)) == (closed.status, closed.minimum_balance)
 
 
+async def test_an_account_is_not_closed_with_a_new_minimum(shards: Shards, teller: Teller) -> None:
+    """Its books would be closed with a floor that it never kept."""
+    account, other = await open_account(shards[1], "10"), await open_account(shards[1])
+    await teller.post(transfer(account, other, "10"))
+
+    refusal = await _refusal(
+        shards[1], account, status=AccountStatus.CLOSED, minimum_balance=Decimal(4)
+    )
+
+    assert SHORT is refusal
+    assert await shards[1].invariants.check() == []
+
+
 async def test_a_change_of_what_is_not_here(own: OwnShard) -> None:
     """Unknown, not owned and fenced accounts are told apart."""
     account = await open_in_second_range(own)

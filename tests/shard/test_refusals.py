@@ -17,6 +17,7 @@ from shard.ids import new_id
 from shard.outcomes import MEANINGS, Outcome
 from shard.shard import Shard
 from tests.shard.cast import FLAWS, FUNDS, Cast, enter
+from tests.shard.own_server import OwnShard
 from tests.support.bank import Figures, account_no, again, figures, open_account, transfer
 
 Shards = Mapping[int, Shard]
@@ -172,17 +173,17 @@ def _delivery(target: int, amount: str, kind: Kind = Kind.ORDINARY) -> Command:
     )
 
 
-async def test_a_delivery_may_use_the_clearing_account_only(shards: Shards) -> None:
+async def test_a_delivery_may_use_the_clearing_account_only(own: OwnShard) -> None:
     """A delivery debits clearing; suspense is as forbidden to it as to a client."""
-    target = await open_account(shards[1])
+    target = await open_account(own.shard)
     wrong = _delivery(target, "5")
     suspense = Leg(suspense_account(1, "EUR"), Decimal(-5), target)
     wrong = replace(wrong, legs=(suspense, *wrong.legs[1:]))
 
-    answers = await shards[1].lanes.post_many([_delivery(target, "5"), wrong])
+    answers = await own.shard.lanes.post_many([_delivery(target, "5"), wrong])
 
     assert [Outcome.POSTED, Outcome.SYSTEM_ACCOUNT] == [answer.outcome for answer in answers]
-    await _undo(shards[1], target, "5")
+    await _undo(own.shard, target, "5")
 
 
 async def _undo(shard: Shard, target: int, amount: str) -> None:
@@ -195,25 +196,25 @@ async def _undo(shard: Shard, target: int, amount: str) -> None:
     assert Outcome.POSTED is answer.outcome
 
 
-async def test_only_a_return_reaches_a_frozen_account(shards: Shards) -> None:
+async def test_only_a_return_reaches_a_frozen_account(own: OwnShard) -> None:
     """A debtor's own money comes back into a frozen account; other deliveries are refused."""
-    target = await open_account(shards[1])
-    await shards[1].accounts.change_status(target, AccountStatus.FROZEN, actor="t", reason="t")
+    target = await open_account(own.shard)
+    await own.shard.accounts.change_status(target, AccountStatus.FROZEN, actor="t", reason="t")
     commands = [_delivery(target, "5"), _delivery(target, "7", Kind.RETURN)]
 
-    answers = await shards[1].lanes.post_many(commands)
+    answers = await own.shard.lanes.post_many(commands)
 
     assert [Outcome.ACCOUNT_FROZEN, Outcome.POSTED] == [answer.outcome for answer in answers]
-    assert Figures(Decimal(7), 1) == await figures(shards[1], target)
-    await _undo(shards[1], target, "7")
+    assert Figures(Decimal(7), 1) == await figures(own.shard, target)
+    await _undo(own.shard, target, "7")
 
 
-async def test_a_return_does_not_reach_a_closed_account(shards: Shards) -> None:
+async def test_a_return_does_not_reach_a_closed_account(own: OwnShard) -> None:
     """Closed is for ever, also for a debtor's own money."""
-    target = await open_account(shards[1])
-    await shards[1].accounts.change_status(target, AccountStatus.CLOSED, actor="t", reason="t")
+    target = await open_account(own.shard)
+    await own.shard.accounts.change_status(target, AccountStatus.CLOSED, actor="t", reason="t")
 
-    answer = await shards[1].lanes.post(_delivery(target, "7", Kind.RETURN))
+    answer = await own.shard.lanes.post(_delivery(target, "7", Kind.RETURN))
 
     assert Outcome.ACCOUNT_CLOSED is answer.outcome
 
@@ -223,51 +224,51 @@ def _tombstone(command: Command) -> Command:
     return replace(command, transfer_id=new_id(), kind=Kind.TOMBSTONE, legs=(), parked=())
 
 
-async def test_a_tombstone_before_the_delivery_recalls_it(shards: Shards) -> None:
+async def test_a_tombstone_before_the_delivery_recalls_it(own: OwnShard) -> None:
     """A delivery that comes after its tombstone is never booked."""
-    command = _delivery(await open_account(shards[1]), "5")
+    command = _delivery(await open_account(own.shard), "5")
 
-    recalled = await shards[1].lanes.post(_tombstone(command))
-    late = await shards[1].lanes.post(command)
+    recalled = await own.shard.lanes.post(_tombstone(command))
+    late = await own.shard.lanes.post(command)
 
     assert (Outcome.RECALLED, False) == (recalled.outcome, recalled.is_replay)
     assert replace(recalled, is_replay=True) == late
-    assert Figures(Decimal(0), 0) == await figures(shards[1], command.home)
+    assert Figures(Decimal(0), 0) == await figures(own.shard, command.home)
 
 
-async def test_a_tombstone_after_the_delivery_tells_that_it_was_booked(shards: Shards) -> None:
+async def test_a_tombstone_after_the_delivery_tells_that_it_was_booked(own: OwnShard) -> None:
     """What is booked cannot be recalled: the tombstone replays the booking."""
-    command = _delivery(await open_account(shards[1]), "5")
+    command = _delivery(await open_account(own.shard), "5")
 
-    booked = await shards[1].lanes.post(command)
-    answer = await shards[1].lanes.post(_tombstone(command))
+    booked = await own.shard.lanes.post(command)
+    answer = await own.shard.lanes.post(_tombstone(command))
 
     assert Outcome.POSTED is booked.outcome
     assert replace(booked, is_replay=True) == answer
-    await _undo(shards[1], command.home, "5")
+    await _undo(own.shard, command.home, "5")
 
 
-async def test_a_tombstone_after_a_refusal_tells_the_refusal(shards: Shards) -> None:
+async def test_a_tombstone_after_a_refusal_tells_the_refusal(own: OwnShard) -> None:
     """A refusal is stored, unknown accounts included, and a later tombstone replays it."""
     command = _delivery(account_no(1), "5")
 
-    refused = await shards[1].lanes.post(command)
-    answer = await shards[1].lanes.post(_tombstone(command))
+    refused = await own.shard.lanes.post(command)
+    answer = await own.shard.lanes.post(_tombstone(command))
 
     assert Outcome.ACCOUNT_UNKNOWN is refused.outcome
     assert replace(refused, is_replay=True) == answer
 
 
-async def test_tombstone_and_delivery_in_one_batch(shards: Shards) -> None:
+async def test_tombstone_and_delivery_in_one_batch(own: OwnShard) -> None:
     """Of a tombstone and its delivery in one batch the first one counts."""
-    target = await open_account(shards[1])
+    target = await open_account(own.shard)
     first, second = _delivery(target, "5"), _delivery(target, "7")
 
-    answers = await shards[1].lanes.post_many(
+    answers = await own.shard.lanes.post_many(
         [_tombstone(first), first, second, _tombstone(second)]
     )
 
     expected = [Outcome.RECALLED, Outcome.RECALLED, Outcome.POSTED, Outcome.POSTED]
     assert expected == [answer.outcome for answer in answers]
-    assert Figures(Decimal(7), 1) == await figures(shards[1], target)
-    await _undo(shards[1], target, "7")
+    assert Figures(Decimal(7), 1) == await figures(own.shard, target)
+    await _undo(own.shard, target, "7")

@@ -215,29 +215,32 @@ async def test_a_reversal_is_reversible_itself(teller: Teller, cast: Cast) -> No
     assert [EXCEEDED, POSTED] == told
 
 
-async def test_a_delivery_is_reversed_where_it_was_booked(shards: Shards, teller: Teller) -> None:
+async def test_a_delivery_is_reversed_where_it_was_booked(own: OwnShard) -> None:
     """A credit from another shard is taken back under its cap, and parked for its debtor."""
-    payee, debtor = await open_account(shards[1]), account_no(2)
+    payee, debtor = await open_account(own.shard), account_no(2)
     delivered = delivery(1, 2, payee, "30")
-    await teller.post(delivered)
+    async with teller_at(own.database.dsn) as teller:
+        await teller.post(delivered)
 
-    answers = await teller.post(
-        reversal_abroad(delivered, debtor, "30.01"),
-        reversal_abroad(delivered, debtor, "30"),
-        reversal_abroad(delivered, debtor, "0.01"),
-    )
+        answers = await teller.post(
+            reversal_abroad(delivered, debtor, "30.01"),
+            reversal_abroad(delivered, debtor, "30"),
+            reversal_abroad(delivered, debtor, "0.01"),
+        )
 
     assert [EXCEEDED, POSTED, EXCEEDED] == [answer.outcome for answer in answers]
     assert MoneyState.IN_TRANSIT is answers[1].money_state
 
 
-async def test_money_that_came_back_is_not_reversible(shards: Shards, teller: Teller) -> None:
+async def test_money_that_came_back_is_not_reversible(own: OwnShard) -> None:
     """A return is its debtor's own money: nobody's credit that could be taken back."""
-    debtor = await open_account(shards[1])
+    debtor = await open_account(own.shard)
     returned = delivery(1, 2, debtor, "30", kind=Kind.RETURN)
-    await teller.post(returned)
+    async with teller_at(own.database.dsn) as teller:
+        await teller.post(returned)
 
-    assert [NOT_REVERSIBLE] == await teller.told(reversal_abroad(returned, account_no(2), "30"))
+        told = await teller.told(reversal_abroad(returned, account_no(2), "30"))
+    assert [NOT_REVERSIBLE] == told
 
 
 async def test_a_forced_booking_is_reversible(teller: Teller, cast: Cast) -> None:

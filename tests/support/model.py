@@ -126,6 +126,9 @@ class ModelLedger:
             return Outcome.ACCOUNT_CLOSED
         if has_both or was_without_floor:
             return Outcome.MALFORMED
+        is_lower = (after.limit or 0) - after.minimum < (account.limit or 0) - account.minimum
+        if is_lower and after.is_short:
+            return Outcome.INSUFFICIENT_FUNDS
         if after.status is AccountStatus.CLOSED:
             pending = [hold for (owner, _), hold in self.holds.items() if owner == account_no]
             if after.balance:
@@ -134,8 +137,7 @@ class ModelLedger:
                 return Outcome.HOLDS_OPEN
             is_closable = account_no not in self.in_transit
             return Outcome.POSTED if is_closable else Outcome.MONEY_IN_TRANSIT
-        is_lower = (after.limit or 0) - after.minimum < (account.limit or 0) - account.minimum
-        return Outcome.INSUFFICIENT_FUNDS if is_lower and after.is_short else Outcome.POSTED
+        return Outcome.POSTED
 
     def _become(self, before: ModelLedger) -> None:
         self.accounts, self.holds, self.in_transit = (

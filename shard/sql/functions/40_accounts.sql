@@ -166,14 +166,14 @@ BEGIN
         OR p_after.minimum_balance <> round(p_after.minimum_balance, v_scale)
     THEN
         RETURN 'MALFORMED';
-    ELSIF p_after.status = 'closed' THEN
-        RETURN ledger.reason_not_to_close(p_after.account_no);
     ELSIF v_is_lower AND (
         -- Where that leaves bucket 0 alone below the floor, the other buckets owe it.
         SELECT sum(b.ledger - b.held) + p_after.overdraft_limit - p_after.minimum_balance < 0
         FROM ledger.balance AS b WHERE b.account_no = p_after.account_no
     ) THEN
         RETURN 'INSUFFICIENT_FUNDS';
+    ELSIF p_after.status = 'closed' THEN
+        RETURN ledger.reason_not_to_close(p_after.account_no);
     END IF;
     RETURN 'POSTED';
 END
