@@ -4,7 +4,7 @@ Whoever waits for one answer goes before bulk work, which fills the rest of each
 requests are fewer than a batch holds, so bulk work is never starved.
 
 One call of the posting function costs as much as a dozen commands in it. So while one lane is busy,
-another one starts only with enough commands to be worth a call, or when one has waited long enough.
+another one starts only with enough commands to be worth a call, or when that one is held up.
 """
 
 from __future__ import annotations
@@ -83,11 +83,13 @@ class Waiting:
 class Batch:
     """What a lane posts in one transaction; an atomic one is booked wholly or not at all."""
 
-    __slots__ = ("is_atomic", "waiting")
+    __slots__ = ("is_atomic", "taken_at", "waiting")
 
     def __init__(self, waiting: list[Waiting], *, is_atomic: bool = False) -> None:
         self.waiting = waiting
         self.is_atomic = is_atomic
+        self.taken_at = 0.0
+        """When a lane took it, by the event loop's time, in seconds."""
 
     def fail(self, error: LedgerError) -> None:
         """Answer all that are not answered yet."""
@@ -115,7 +117,6 @@ class LaneQueue:
         self._sweep_at = math.inf
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._company_timer: asyncio.TimerHandle | None = None
-        self._is_company_due = False
 
     def __len__(self) -> int:
         units = sum(len(unit.waiting) for unit in self._units)
@@ -165,9 +166,9 @@ class LaneQueue:
             batch = self._next(loop.time()) if self._may_start() else None
             self._room.set()
             if batch is not None:
-                self._is_company_due = False
+                batch.taken_at = loop.time()
                 self._taken.add(batch)
-                self._figures.wait_seconds.observe(loop.time() - batch.waiting[0].queued_at)
+                self._figures.wait_seconds.observe(batch.taken_at - batch.waiting[0].queued_at)
                 return batch
             idle = loop.create_future()
             self._idle.append(idle)
@@ -176,20 +177,19 @@ class LaneQueue:
     def _may_start(self) -> bool:
         """Whether a free lane is to start now, or to leave it to the one that is busy."""
         waiting = len(self._singles) + len(self._bulk)
-        is_worth_it = waiting >= LANE_COMPANY_COMMANDS
-        if not self._taken or self._units or self._is_company_due or is_worth_it:
+        if not self._taken or self._units or waiting >= LANE_COMPANY_COMMANDS:
             return True
-        if waiting and self._company_timer is None:
-            loop = asyncio.get_running_loop()
-            self._company_timer = loop.call_later(LANE_COMPANY_WAIT_S, self._bring_company)
-        return False
+        # One that took its batch a moment ago will soon be back; none else is counted on.
+        loop = asyncio.get_running_loop()
+        taken_at = max(batch.taken_at for batch in self._taken)
+        left_s = taken_at + LANE_COMPANY_WAIT_S - loop.time()
+        if left_s > 0 and waiting and self._company_timer is None:
+            self._company_timer = loop.call_later(left_s, self._look_again)
+        return left_s <= 0
 
-    def _bring_company(self) -> None:
-        """The busy lane takes long: another one starts with whatever there is."""
+    def _look_again(self) -> None:
         self._company_timer = None
-        if self._singles or self._bulk:
-            self._is_company_due = True
-            self._wake()
+        self._wake()
 
     def _next(self, now: float) -> Batch | None:
         if self._units and (self._is_unit_next or not (self._singles or self._bulk)):

@@ -17,7 +17,7 @@ about a dozen of them, and what a second lane posts is wanted by the first one's
 more than that; requests one by one leave it to one lane, whose server process stays warm."""
 
 LANE_COMPANY_WAIT_S = 0.02
-"""After that a second lane starts with whatever waits: the busy one may be held up by a lock."""
+"""A lane that is busy for longer may be held up by a lock: another one starts with what waits."""
 
 LANE_REQUESTS_MAX = 256
 """Single requests of one process that wait for one shard or are under way to it. Eight times what
