@@ -164,6 +164,9 @@ class Reversals:
         original = await self._transfers.get(request.debtor, request.original)
         if original.outcome is not Outcome.POSTED or original.money_state is MoneyState.NONE:
             raise refusal(Outcome.NOT_REVERSIBLE)
+        if _has_several_debtors(original):
+            # Whose part of it comes back, only a transfer the other way round can tell.
+            raise refusal(Outcome.NOT_REVERSIBLE)
         creditors = _creditors(original)
         if request.creditor is None and len(creditors) > 1:
             message = "The transfer has several creditors; name the one to take it from."
@@ -274,6 +277,10 @@ class Reversals:
         return await self._routes.follow(
             creditor, lambda shard: shard.transfers.get(creditor, Origin.REVERSAL, wanted.reference)
         )
+
+
+def _has_several_debtors(record: TransferRecord) -> bool:
+    return sum(leg["amount"].startswith("-") for leg in record.legs or ()) > 1
 
 
 def _creditors(record: TransferRecord) -> list[int]:

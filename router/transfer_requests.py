@@ -47,8 +47,9 @@ class TransferRequest:
 
     ``reference`` and ``narrative`` are as on the wire; ``value_date`` None is the business
     date on which it is booked. With several creditors or debtors ``legs`` tells them all, and
-    ``creditor`` is None; ``debtor`` is the first of those who pay, and ``amount`` what they pay
-    together. ``expected_seq`` is the position at which the debtor's account must stand.
+    ``creditor`` is None; ``debtor`` is the lowest account of those who pay, in whatever order
+    they stand, and ``amount`` what they pay together. ``expected_seq`` is the position at which
+    the debtor's account must stand.
     """
 
     reference: str
@@ -82,7 +83,7 @@ def request_of_legs(
     is_plain = len(legs) == 2 and len(payers) == 1
     return TransferRequest(
         reference=reference,
-        debtor=payers[0].account,
+        debtor=min(leg.account for leg in payers),
         creditor=next(leg.account for leg in legs if leg is not payers[0]) if is_plain else None,
         amount=-sum((leg.amount for leg in payers), Decimal(0)),
         currency=currency,
@@ -113,8 +114,9 @@ def checked(request: TransferRequest) -> bytes:
         "value_date": request.value_date.isoformat() if request.value_date else None,
     }
     if request.legs:
-        told = _told_legs(request)
-        fields["legs"] = ",".join(f"{leg['account']}={leg['amount']}" for leg in told)
+        # In whatever order they stand, they are the same request.
+        told = sorted(f"{leg['account']}={leg['amount']}" for leg in _told_legs(request))
+        fields["legs"] = ",".join(told)
     if request.kind is not TransferKind.ORDINARY:
         fields["kind"] = request.kind.value
     if request.expected_seq is not None:

@@ -1,4 +1,4 @@
--- What must hold on one shard at every instant (ARCHITECTURE.md, section 8). Each query returns
+-- What must hold on one shard at every instant. Each query returns
 -- one text per violation, and nothing when all is well. All of them run in one snapshot. A
 -- shard's books are its system accounts plus the accounts it owns.
 
@@ -93,6 +93,21 @@ HAVING sum(b.ledger - b.held) < a.minimum_balance - a.overdraft_limit
     AND EXISTS (
         SELECT FROM ledger.entry AS e
         WHERE e.account_no = a.account_no AND e.amount < e.held_delta
+    )
+
+-- name: no_entry_below_its_floor
+-- Whatever forced bookings did to the account before: an ordinary debit left its bucket with
+-- something to spare, by the limit of that moment.
+SELECT 'account ' || e.account_no || ' bucket ' || e.bucket || ' entry ' || e.seq || ' leaves '
+       || e.ledger_after - e.held_after || ' available'
+FROM ledger.entry AS e
+JOIN ledger.own_account AS a ON a.account_no = e.account_no
+WHERE a.has_floor AND e.amount < e.held_delta
+    AND e.ledger_after - e.held_after + CASE WHEN e.bucket = 0 THEN e.limit_after ELSE 0 END < 0
+    AND NOT EXISTS (
+        SELECT FROM ledger.transfer AS t
+        WHERE t.account_no = e.home AND t.origin = e.origin AND t.reference = e.reference
+            AND t.kind = 'forced'
     )
 
 -- name: only_bucket_zero_is_overdrawn

@@ -125,7 +125,7 @@ PLANTS = {
         " UPDATE ledger.balance AS b SET seq = b.seq + 1 FROM ledger.account AS a"
         " WHERE a.account_no = b.account_no AND a.has_floor AND a.bucket_count > 1"
         " AND b.bucket < 2",
-        "only_bucket_zero_is_overdrawn",
+        "only_bucket_zero_is_overdrawn", "no_entry_below_its_floor",
     ),
     "a command turned into a refusal": plant(
         "UPDATE ledger.transfer SET outcome = 'ACCOUNT_FROZEN' WHERE reference = 'PLAIN'",
@@ -197,6 +197,28 @@ async def test_what_was_planted_is_found(planted: Plant, copied: Database) -> No
 def test_every_invariant_was_seen_to_find_something() -> None:
     """No check stands in the list that could not find anything."""
     assert set(INVARIANTS) == {name for each in PLANTS.values() for name in each.found_by}
+
+
+async def test_a_chargeback_hides_no_debit_after_it(copied: Database) -> None:
+    """What goes below the floor is found on accounts that were forced below it, too."""
+    async with opened(copied) as shard:
+        debtor, creditor = await open_account(shard, "10"), await open_account(shard)
+        forced = replace(transfer(debtor, creditor, "11"), kind=Kind.FORCED)
+        await shard.lanes.post(forced)
+        assert [] == await shard.invariants.check()
+        await _set_floor(copied, debtor, is_there=False)
+        await shard.lanes.post(transfer(debtor, creditor, "1"))
+        await _set_floor(copied, debtor, is_there=True)
+
+        found = {finding.invariant for finding in await shard.invariants.check()}
+    assert {"no_entry_below_its_floor"} == found
+
+
+async def _set_floor(database: Database, account: int, *, is_there: bool) -> None:
+    async with await psycopg.AsyncConnection.connect(database.superuser_dsn) as connection:
+        await connection.execute(
+            "UPDATE ledger.account SET has_floor = %s WHERE account_no = %s", (is_there, account)
+        )
 
 
 async def test_what_the_books_leave_out_is_not_counted(copied: Database) -> None:

@@ -125,27 +125,27 @@ async def test_a_lane_that_takes_batch_after_batch_is_not_held_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The time counts from its present batch."""
-    with open_queue(monkeypatch, 0.2) as queue:
+    with open_queue(monkeypatch, 1.0) as queue:
         queue.put()
         busy = await queue.take()
         free = await queue.start_free_lane()
         queue.put()
-        await asyncio.sleep(0.15)  # sleep: most of the time that a batch may take
+        await asyncio.sleep(0.6)  # sleep: most of the time that a batch may take
         queue.queue.ended(busy)
         await queue.take()
         queue.put()
-        await asyncio.sleep(0.1)  # sleep: the first batch's time is up, the second one's is not
+        await asyncio.sleep(0.5)  # sleep: the first batch's time is up, the second one's is not
         assert not free.done()
         assert 1 == len((await asyncio.wait_for(free, 5)).waiting)
 
 
 async def test_a_lane_that_hangs_is_not_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once one hangs, the other starts with one command, as if it were alone."""
-    with open_queue(monkeypatch, 0.05) as queue:
+    with open_queue(monkeypatch, 1.0) as queue:
         queue.put()
         await queue.take()
-        await asyncio.sleep(0.06)  # sleep: longer than a batch may take
+        await asyncio.sleep(1.1)  # sleep: longer than a batch may take
         for _ in range(3):
             queue.put()
-            batch = await asyncio.wait_for(queue.queue.take(), 0.03)
+            batch = await asyncio.wait_for(queue.queue.take(), 0.5)
             queue.queue.ended(batch)

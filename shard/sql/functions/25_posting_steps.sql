@@ -1,4 +1,4 @@
--- Steps of a posting that stand on their own; ledger.post_batch_v1 calls them in turn.
+-- Steps of a posting that stand on their own; ledger.post_batch_v2 calls them in turn.
 
 -- Commands that cannot be booked here or now, or are badly formed, with the first reason in the
 -- order of precedence. Nothing is stored about them. To be asked after ledger.lock_ranges.

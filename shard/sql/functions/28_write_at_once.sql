@@ -29,14 +29,15 @@ $$;
 -- least `p_now`. `is_whole` tells whether every balance was there.
 --
 -- The locks' order is that in which UPDATE meets the rows: nothing but a nested loop over the
--- sorted parts will do, and without the other joins the planner has no choice.
+-- sorted parts will do. Without the other joins, and on connections that avoid sequential scans,
+-- the planner has no other order.
 CREATE OR REPLACE FUNCTION ledger.move_balances(
     p_lane integer, p_shard smallint, p_now timestamptz, p_outcome ledger.outcome[],
     p_claimed boolean[], p_home bigint[], p_currency text[], p_leg_command integer[],
     p_leg_account bigint[], p_leg_amount numeric[], p_item_command integer[],
     p_item_amount numeric[],
     OUT accounts bigint[], OUT buckets smallint[], OUT ledgers numeric[], OUT held numeric[],
-    OUT seqs bigint[], OUT last_at timestamptz, OUT is_whole boolean
+    OUT seqs bigint[], OUT last_at timestamptz, OUT legs numeric, OUT is_whole boolean
 )
 LANGUAGE plpgsql VOLATILE SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -62,30 +63,32 @@ BEGIN
     )
     SELECT array_agg(m.account_no), array_agg(m.bucket), array_agg(m.ledger), array_agg(m.held),
            array_agg(m.seq), greatest(p_now, max(m.posted_at)),
+           (SELECT coalesce(sum(p.legs), 0) FROM part AS p),
            count(*) = (SELECT count(*) FROM part)
-    INTO accounts, buckets, ledgers, held, seqs, last_at, is_whole
+    INTO accounts, buckets, ledgers, held, seqs, last_at, legs, is_whole
     FROM moved AS m;
 END
 $$;
 
 -- Book all claimed commands at once: move the balances, then, in a later statement and under
 -- their locks, ask the accounts and write the entries. Returns the time of all these entries:
--- `p_claimed_at`, or later where locks were waited for, or a bucket has a later time already.
+-- `p_claimed_at`, or later where more than a moment has passed since `p_began_at`, as where locks
+-- were waited for, or where a bucket has a later time already.
 --
 -- NULL where an account speaks against a leg, could run short on the way, or lost its bucket: what
 -- this has moved must then be undone, and the commands decided one by one. For commands without
 -- terms, none of them forced.
 CREATE OR REPLACE FUNCTION ledger.write_at_once(
     p_lane integer, p_shard smallint, p_date date, p_claimed_at timestamptz,
-    p_outcome ledger.outcome[], p_claimed boolean[], p_home bigint[], p_origin ledger.origin[],
-    p_reference text[], p_kind ledger.kind[], p_id uuid[], p_currency text[],
-    p_value_date date[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
-    p_leg_counterparty bigint[], p_item_command integer[], p_item_amount numeric[]
+    p_began_at timestamptz, p_outcome ledger.outcome[], p_claimed boolean[], p_home bigint[],
+    p_origin ledger.origin[], p_reference text[], p_kind ledger.kind[], p_id uuid[],
+    p_currency text[], p_value_date date[], p_leg_command integer[], p_leg_account bigint[],
+    p_leg_amount numeric[], p_leg_counterparty bigint[], p_item_command integer[],
+    p_item_amount numeric[]
 ) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
-    v_began_at CONSTANT timestamptz := clock_timestamp();
     v_posted_at timestamptz;
     v_moved record;
     v_entries bigint;
@@ -99,7 +102,7 @@ BEGIN
     END IF;
 
     v_posted_at := v_moved.last_at;
-    IF clock_timestamp() > v_began_at + interval '50 ms' THEN
+    IF clock_timestamp() > p_began_at + interval '50 ms' THEN
         v_posted_at := greatest(v_posted_at, ledger.now());
     END IF;
     IF v_posted_at > p_claimed_at THEN
@@ -154,6 +157,9 @@ BEGIN
            v_posted_at, p_shard
     FROM verdict, line AS l;
     GET DIAGNOSTICS v_entries = ROW_COUNT;
-    RETURN CASE WHEN v_entries > 0 OR v_moved.accounts IS NULL THEN v_posted_at END;
+    IF v_entries NOT IN (0, v_moved.legs) THEN
+        RAISE EXCEPTION 'a balance was moved without its entry' USING ERRCODE = 'LG103';
+    END IF;
+    RETURN CASE WHEN v_entries = v_moved.legs THEN v_posted_at END;
 END
 $$;
