@@ -101,6 +101,9 @@ REMITTANCE_CHARS_MAX = 500
 BODY_BYTES_MAX = 64 * 1024
 """A transfer takes less than 1 kB; whatever is larger is no request of this API."""
 
+HEAD_WAIT_S = 10.0
+"""From the first byte of a request to the end of its head, which is one packet of most clients."""
+
 BODY_WAIT_S = 10.0
 """From a request's head to the end of its body; whoever trickles must not keep a place for ever."""
 

@@ -5,7 +5,8 @@ and uvloop sends each at once: two system calls and two packets for a few hundre
 what a transfer costs.
 
 A request whose client has left is cancelled, so that what was not sent to a shard never is. And
-one whose body is there as a whole says so, so that nobody starts a timer to wait for it.
+one whose body is there as a whole says so, so that nobody starts a timer to wait for it. Who never
+sends a whole head does not keep his connection.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, cast
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from router.limits import CONNECTIONS_MAX, RETRY_AFTER_S
+from router.limits import CONNECTIONS_MAX, HEAD_WAIT_S, KEEP_ALIVE_S, RETRY_AFTER_S
 
 _REFUSED = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: %d\r\nconnection: close\r\n"
@@ -42,11 +43,49 @@ class OneWriteProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Put the gathering transport between the protocol and the socket."""
         gathering = Gathering(cast(asyncio.Transport, transport))
+        self._is_in_head = self._is_head_timed = False
+        self._patience: asyncio.TimerHandle | None = None
         super().connection_made(cast(asyncio.Transport, gathering))
+        self._wait(KEEP_ALIVE_S)
         if len(self.connections) > self.connections_max:
             OneWriteProtocol.connections_refused += 1
             gathering.write(_REFUSED)
             gathering.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Time a head that has not arrived as a whole, and whoever sends none at all."""
+        super().data_received(data)
+        if self._is_in_head:
+            if not self._is_head_timed:
+                self._is_head_timed = True
+                self._wait(HEAD_WAIT_S)
+        elif self._patience is None and self.cycle.response_complete:
+            # Bytes that begin no request have ended uvicorn's own time for the next one.
+            self._wait(KEEP_ALIVE_S)
+
+    def _wait(self, seconds: float) -> None:
+        self._end_waiting()
+        self._patience = self.loop.call_later(seconds, self._lose_patience)
+
+    def _end_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """Note that a head is arriving."""
+        super().on_message_begin()
+        self._is_in_head = True
+
+    def on_headers_complete(self) -> None:
+        """Note that the head is there."""
+        super().on_headers_complete()
+        self._is_in_head = self._is_head_timed = False
+        self._end_waiting()
 
     def on_message_complete(self) -> None:
         """Note that the last byte of a request is here; mostly before its task has begun."""
@@ -56,6 +95,7 @@ class OneWriteProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what nobody waits for any more; what was sent to a shard goes on there."""
         super().connection_lost(exc)
+        self._end_waiting()
         # None until the first request has come.
         cycle = cast(RequestResponseCycle | None, self.cycle)
         if cycle is not None and not cycle.response_complete:

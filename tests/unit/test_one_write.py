@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from starlette.types import Receive, Scope, Send
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from router.http import one_write
 from router.http.one_write import BODY_ARRIVED_IN_SCOPE, Gathering
 from router.http.server import listen, make_server
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 LENGTH = (b"content-length", b"2")
+Connected = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Socket(asyncio.Transport):
@@ -90,3 +95,67 @@ async def test_a_request_tells_that_its_body_has_arrived() -> None:
         server.should_exit = True
         await running
     assert [True, True, False, True] == told
+
+
+@asynccontextmanager
+async def _connections(app: ASGIApp, count: int) -> AsyncIterator[list[Connected]]:
+    """Connections to a server of ``app``."""
+    with listen("127.0.0.1", 0, allow_remote=False) as listener:
+        server = make_server(app)
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        port = listener.getsockname()[1]
+        connections = [await asyncio.open_connection("127.0.0.1", port) for _ in range(count)]
+        try:
+            yield connections
+        finally:
+            for _, writer in connections:
+                writer.close()
+            server.should_exit = True
+            await running
+
+
+async def _answering(scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [LENGTH]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def test_whoever_sends_no_whole_head_loses_his_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In silence, byte by byte, and after a request of his was answered."""
+    monkeypatch.setattr(one_write, "HEAD_WAIT_S", 0.2)
+    monkeypatch.setattr(one_write, "KEEP_ALIVE_S", 0.4)
+    async with _connections(_answering, 4) as connections:
+        (_, trickling), (again, later), (blank, crlf) = connections[1:]
+        later.write(HEAD + b"body")
+        crlf.write(HEAD + b"body")
+        for reader in (again, blank):
+            await reader.readuntil(b"\r\n\r\nok")
+        for i in range(4):
+            trickling.write(HEAD[i : i + 1])
+            later.write(HEAD[i : i + 1])
+            crlf.write(b"\r\n")
+            await asyncio.sleep(0.05)  # sleep: bytes come one by one
+        async with asyncio.timeout(5):
+            assert [b""] * 4 == [await reader.read() for reader, _ in connections]
+
+
+async def test_a_whole_head_is_all_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose requests are answered lives on, and so does one that waits for one."""
+    monkeypatch.setattr(one_write, "HEAD_WAIT_S", 0.1)
+    may_answer = asyncio.Event()
+
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        await may_answer.wait()
+        await _answering(scope, receive, send)
+
+    async with _connections(slowly, 1) as ((reader, writer),):
+        writer.write(HEAD + b"body")
+        await asyncio.sleep(0.2)  # sleep: longer than a head may take
+        may_answer.set()
+        for _ in range(2):
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\nok")
+            await asyncio.sleep(0.2)  # sleep: longer than a head may take
+            writer.write(HEAD + b"body")
