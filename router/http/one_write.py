@@ -87,6 +87,18 @@ class OneWriteProtocol(HttpToolsProtocol):
         self._is_in_head = self._is_head_timed = False
         self._end_waiting()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP; but not while a request of this connection is under way.
+
+        It may be booked, so no status could be right: only a broken connection leaves it open.
+        """
+        # None until the first request has come.
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        if cycle is None or cycle.response_complete:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
     def on_message_complete(self) -> None:
         """Note that the last byte of a request is here; mostly before its task has begun."""
         super().on_message_complete()

@@ -159,3 +159,35 @@ async def test_a_whole_head_is_all_that_is_timed(monkeypatch: pytest.MonkeyPatch
             assert b" 200 " in await reader.readuntil(b"\r\n\r\nok")
             await asyncio.sleep(0.2)  # sleep: longer than a head may take
             writer.write(HEAD + b"body")
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+
+
+@pytest.mark.parametrize("request_", [HEAD + b"body", CHUNKED], ids=["whole", "in the middle"])
+async def test_rubbish_behind_a_request_under_way_is_not_answered(request_: bytes) -> None:
+    """The request may be carried out: a 400 would say that it was not."""
+    begun = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with _connections(app, 1) as ((reader, writer),):
+        writer.write(request_)
+        await begun.wait()
+        writer.write(b"zzz\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert b"" == await reader.read()
+
+
+async def test_what_is_no_http_is_told_so() -> None:
+    """Also behind a request that was answered."""
+    async with _connections(_answering, 2) as ((reader, writer), (again, later)):
+        writer.write(b"zzz\r\n\r\n")
+        later.write(HEAD + b"body")
+        await again.readuntil(b"\r\n\r\nok")
+        later.write(b"zzz\r\n\r\n")
+        for each in (reader, again):
+            assert b"HTTP/1.1 400 " == (await each.read())[:13]
