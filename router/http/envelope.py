@@ -87,7 +87,10 @@ class Envelope:
             scope[TASK_IN_SCOPE] = asyncio.current_task()
         admission.in_flight += 1
         try:
-            if self._tracing is None or scope["path"] in OPERATIONS:
+            if scope["path"] in OPERATIONS:
+                # Whatever a probe sends along, it is to be told how this process is.
+                await self._serve(scope, receive, send, trace_id, None)
+            elif self._tracing is None:
                 await self._serve(scope, receive, send, trace_id, callers_time)
             else:
                 with self._tracing.request(scope, traceparent) as span:

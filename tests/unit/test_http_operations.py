@@ -178,3 +178,12 @@ async def test_a_dead_shard_does_not_stop_a_scrape(
     lines = await _metrics(client)
     assert 'ledger_shard_up{shard="3"} 0.0' in lines
     assert 'ledger_shard_up{shard="2"} 1.0' in lines
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+async def test_a_probe_is_answered_whatever_it_sends_along(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    """Its question has no time limit of its own; a wrong header says nothing about this process."""
+    answer = await client.get(path, headers={"Request-Timeout": "abc"})
+    assert 200 == answer.status_code
