@@ -59,9 +59,16 @@ class OneWriteProtocol(HttpToolsProtocol):
             if not self._is_head_timed:
                 self._is_head_timed = True
                 self._wait(HEAD_WAIT_S)
-        elif self._patience is None and self.cycle.response_complete:
+        elif self._patience is None and self._under_way is None:
             # Bytes that begin no request have ended uvicorn's own time for the next one.
             self._wait(KEEP_ALIVE_S)
+
+    @property
+    def _under_way(self) -> RequestResponseCycle | None:
+        """The request that is not answered yet."""
+        # None until the first request has come.
+        cycle = cast(RequestResponseCycle | None, self.cycle)
+        return None if cycle is None or cycle.response_complete else cycle
 
     def _wait(self, seconds: float) -> None:
         self._end_waiting()
@@ -92,9 +99,7 @@ class OneWriteProtocol(HttpToolsProtocol):
 
         It may be booked, so no status could be right: only a broken connection leaves it open.
         """
-        # None until the first request has come.
-        cycle = cast(RequestResponseCycle | None, self.cycle)
-        if cycle is None or cycle.response_complete:
+        if self._under_way is None:
             super().send_400_response(msg)
         else:
             self.transport.close()
@@ -108,9 +113,8 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Stop what nobody waits for any more; what was sent to a shard goes on there."""
         super().connection_lost(exc)
         self._end_waiting()
-        # None until the first request has come.
-        cycle = cast(RequestResponseCycle | None, self.cycle)
-        if cycle is not None and not cycle.response_complete:
+        cycle = self._under_way
+        if cycle is not None:
             scope = cast(Scope, cycle.scope)
             task = scope.get(TASK_IN_SCOPE)
             if isinstance(task, asyncio.Task):

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.shard.own_server import own, own_database, own_server
+from tests.shard.own_server import database, own, own_database, own_server, shard
 from tests.support.databases import Databases
 from tests.support.movements import Teller, teller_at
 
-__all__ = ["own", "own_database", "own_server", "teller"]
+__all__ = ["database", "own", "own_database", "own_server", "shard", "teller"]
 
 
 @pytest.fixture

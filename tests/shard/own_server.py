@@ -84,6 +84,23 @@ async def own(own_database: Database) -> AsyncIterator[OwnShard]:
         assert await shard.invariants.check() == []
 
 
+@pytest.fixture(scope="module")
+async def database(own_server: PostgresServer) -> AsyncIterator[Database]:
+    """A shard whose business dates one file of tests moves on."""
+    made = await fresh_database(own_server)
+    await make_shard(made)
+    yield made
+    await drop_database(own_server, made)
+
+
+@pytest.fixture
+async def shard(database: Database) -> AsyncIterator[Shard]:
+    """The shard; at the end its books are right."""
+    async with opened(database) as shard:
+        yield shard
+        assert await shard.invariants.check() == []
+
+
 @asynccontextmanager
 async def opened(database: Database) -> AsyncIterator[Shard]:
     """Shard 1 over one database."""

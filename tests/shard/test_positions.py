@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -10,7 +9,6 @@ from uuid import UUID
 
 import pytest
 
-from deploy.embedded.postgres import PostgresServer
 from shard.account_numbers import suspense_account
 from shard.errors import Malformed, NotFound, NotOwner
 from shard.shard import Shard
@@ -18,10 +16,6 @@ from tests.shard.own_server import (
     FIRST_RANGE,
     Database,
     as_owner,
-    drop_database,
-    fresh_database,
-    make_shard,
-    opened,
 )
 from tests.support.bank import account_no, open_account
 from tests.support.history import INSTANT, Past, past_of
@@ -32,23 +26,6 @@ _EXPLAIN = (
     "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)"
     " SELECT * FROM ledger.balance_as_of_v1(%s::bigint, %s::timestamptz, %s::date)"
 )
-
-
-@pytest.fixture(scope="module")
-async def database(own_server: PostgresServer) -> AsyncIterator[Database]:
-    """A shard whose business dates these tests move on."""
-    made = await fresh_database(own_server)
-    await make_shard(made)
-    yield made
-    await drop_database(own_server, made)
-
-
-@pytest.fixture
-async def shard(database: Database) -> AsyncIterator[Shard]:
-    """The shard; at the end its books are right."""
-    async with opened(database) as shard:
-        yield shard
-        assert await shard.invariants.check() == []
 
 
 async def _live(past: Past, rng: Random, steps: int, buckets: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -35,23 +35,6 @@ SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 EARLIER, LATER = "2020-01-01T09:00:00Z", "2020-01-01T09:00:05Z"
 _SET_CLOCK = "SELECT set_config('ledger.clock', %s, true)"
 Place = tuple[int, int]
-
-
-@pytest.fixture(scope="module")
-async def database(own_server: PostgresServer) -> AsyncIterator[Database]:
-    """A shard whose business dates these tests move on."""
-    made = await fresh_database(own_server)
-    await make_shard(made)
-    yield made
-    await drop_database(own_server, made)
-
-
-@pytest.fixture
-async def shard(database: Database) -> AsyncIterator[Shard]:
-    """The shard; at the end its books are right."""
-    async with opened(database) as shard:
-        yield shard
-        assert await shard.invariants.check() == []
 
 
 def _places(lines: list[EntryLine]) -> list[Place]:

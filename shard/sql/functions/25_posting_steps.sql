@@ -149,6 +149,30 @@ BEGIN
 END
 $$;
 
+-- The legs of the claimed commands, and one more for each command with items: on this shard's
+-- suspense account. `n` orders the legs of a command.
+CREATE OR REPLACE FUNCTION ledger.claimed_legs(
+    p_shard smallint, p_claimed boolean[], p_home bigint[], p_currency text[],
+    p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
+    p_leg_counterparty bigint[], p_item_command integer[], p_item_amount numeric[]
+) RETURNS TABLE (
+    command integer, account_no bigint, amount numeric, counterparty bigint, is_suspense boolean,
+    n bigint
+)
+LANGUAGE sql STABLE AS $$
+    SELECT l.command, l.account_no, l.amount, l.counterparty, false, l.n
+    FROM unnest(p_leg_command, p_leg_account, p_leg_amount, p_leg_counterparty)
+        WITH ORDINALITY AS l (command, account_no, amount, counterparty, n)
+    WHERE p_claimed[l.command]
+    UNION ALL
+    SELECT i.command, p_shard * 1000000 + 100000 + y.account_index * 1000, sum(i.amount),
+           p_home[i.command], true, cardinality(p_leg_command) + 1
+    FROM unnest(p_item_command, p_item_amount) AS i (command, amount)
+    JOIN ledger.currency AS y ON y.code = p_currency[i.command]
+    WHERE p_claimed[i.command]
+    GROUP BY i.command, y.account_index
+$$;
+
 -- Lock the balances that the claimed commands touch, in the order of (account, bucket), and
 -- return their legs as parallel arrays sorted by (command, leg), each with the bucket it goes to.
 -- Each command that has items gets one leg more, on this shard's suspense account, and one that
@@ -161,26 +185,17 @@ CREATE OR REPLACE FUNCTION ledger.lock_legs(
     p_leg_amount numeric[], p_leg_counterparty bigint[], p_item_command integer[],
     p_item_amount numeric[],
     OUT commands integer[], OUT accounts bigint[], OUT buckets smallint[], OUT amounts numeric[],
-    OUT held numeric[], OUT counterparties bigint[], OUT suspense boolean[],
-    OUT locked_rows bigint
+    OUT counterparties bigint[], OUT suspense boolean[], OUT locked_rows bigint
 )
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 BEGIN
     WITH wanted AS (
-        SELECT l.command, l.account_no, l.amount, l.counterparty, false AS is_suspense, l.n
-        FROM unnest(p_leg_command, p_leg_account, p_leg_amount, p_leg_counterparty)
-            WITH ORDINALITY AS l (command, account_no, amount, counterparty, n)
-        WHERE p_claimed[l.command]
-        UNION ALL
-        SELECT i.command, p_shard * 1000000 + 100000 + y.account_index * 1000, sum(i.amount),
-               c.home, true, cardinality(p_leg_command) + 1
-        FROM unnest(p_item_command, p_item_amount) AS i (command, amount)
-        JOIN unnest(p_home, p_currency) WITH ORDINALITY AS c (home, currency, n)
-            ON c.n = i.command
-        JOIN ledger.currency AS y ON y.code = c.currency
-        WHERE p_claimed[i.command]
-        GROUP BY i.command, y.account_index, c.home
+        SELECT l.command, l.account_no, l.amount, l.counterparty, l.is_suspense, l.n
+        FROM ledger.claimed_legs(
+            p_shard, p_claimed, p_home, p_currency, p_leg_command, p_leg_account, p_leg_amount,
+            p_leg_counterparty, p_item_command, p_item_amount
+        ) AS l
         UNION ALL
         SELECT c.n, c.home, 0, NULL, false, cardinality(p_leg_command) + 2
         FROM unnest(p_home, p_kind, p_claimed) WITH ORDINALITY AS c (home, kind, is_claimed, n)

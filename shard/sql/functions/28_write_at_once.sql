@@ -1,29 +1,5 @@
 -- The usual end of a posting: every command can be booked, whatever their order.
 
--- The legs of the claimed commands that are to be booked, one more for each command with items: on
--- this shard's suspense account. `n` orders the legs of a command.
-CREATE OR REPLACE FUNCTION ledger.booked_legs(
-    p_shard smallint, p_outcome ledger.outcome[], p_claimed boolean[], p_home bigint[],
-    p_currency text[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
-    p_leg_counterparty bigint[], p_item_command integer[], p_item_amount numeric[]
-) RETURNS TABLE (
-    command integer, account_no bigint, amount numeric, counterparty bigint, is_suspense boolean,
-    n bigint
-)
-LANGUAGE sql STABLE AS $$
-    SELECT l.command, l.account_no, l.amount, l.counterparty, false, l.n
-    FROM unnest(p_leg_command, p_leg_account, p_leg_amount, p_leg_counterparty)
-        WITH ORDINALITY AS l (command, account_no, amount, counterparty, n)
-    WHERE p_claimed[l.command] AND p_outcome[l.command] = 'POSTED'
-    UNION ALL
-    SELECT i.command, p_shard * 1000000 + 100000 + y.account_index * 1000, sum(i.amount),
-           p_home[i.command], true, cardinality(p_leg_command) + 1
-    FROM unnest(p_item_command, p_item_amount) AS i (command, amount)
-    JOIN ledger.currency AS y ON y.code = p_currency[i.command]
-    WHERE p_claimed[i.command] AND p_outcome[i.command] = 'POSTED'
-    GROUP BY i.command, y.account_index
-$$;
-
 -- Move each balance by the sum of the legs that are to be booked, and so lock it, in the order of
 -- (account, bucket). Returns the figures before, and the latest time of an entry of theirs, at
 -- least `p_now`. `is_whole` tells whether every balance was there.
@@ -32,10 +8,9 @@ $$;
 -- sorted parts will do. Without the other joins, and on connections that avoid sequential scans,
 -- the planner has no other order.
 CREATE OR REPLACE FUNCTION ledger.move_balances(
-    p_lane integer, p_shard smallint, p_now timestamptz, p_outcome ledger.outcome[],
-    p_claimed boolean[], p_home bigint[], p_currency text[], p_leg_command integer[],
-    p_leg_account bigint[], p_leg_amount numeric[], p_item_command integer[],
-    p_item_amount numeric[],
+    p_lane integer, p_shard smallint, p_now timestamptz, p_claimed boolean[], p_home bigint[],
+    p_currency text[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
+    p_item_command integer[], p_item_amount numeric[],
     OUT accounts bigint[], OUT buckets smallint[], OUT ledgers numeric[], OUT held numeric[],
     OUT seqs bigint[], OUT last_at timestamptz, OUT legs numeric, OUT is_whole boolean
 )
@@ -45,9 +20,9 @@ BEGIN
     WITH part AS MATERIALIZED (
         SELECT l.account_no, coalesce(p_lane % a.bucket_count, 0)::smallint AS bucket,
                sum(l.amount) AS amount, count(*) AS legs
-        FROM ledger.booked_legs(
-            p_shard, p_outcome, p_claimed, p_home, p_currency, p_leg_command, p_leg_account,
-            p_leg_amount, '{}', p_item_command, p_item_amount
+        FROM ledger.claimed_legs(
+            p_shard, p_claimed, p_home, p_currency, p_leg_command, p_leg_account, p_leg_amount,
+            '{}', p_item_command, p_item_amount
         ) AS l
         LEFT JOIN ledger.account AS a ON a.account_no = l.account_no
         GROUP BY 1, 2
@@ -80,11 +55,10 @@ $$;
 -- terms, none of them forced.
 CREATE OR REPLACE FUNCTION ledger.write_at_once(
     p_lane integer, p_shard smallint, p_date date, p_claimed_at timestamptz,
-    p_began_at timestamptz, p_outcome ledger.outcome[], p_claimed boolean[], p_home bigint[],
-    p_origin ledger.origin[], p_reference text[], p_kind ledger.kind[], p_id uuid[],
-    p_currency text[], p_value_date date[], p_leg_command integer[], p_leg_account bigint[],
-    p_leg_amount numeric[], p_leg_counterparty bigint[], p_item_command integer[],
-    p_item_amount numeric[]
+    p_began_at timestamptz, p_claimed boolean[], p_home bigint[], p_origin ledger.origin[],
+    p_reference text[], p_kind ledger.kind[], p_id uuid[], p_currency text[],
+    p_value_date date[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
+    p_leg_counterparty bigint[], p_item_command integer[], p_item_amount numeric[]
 ) RETURNS timestamptz
 LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
@@ -94,7 +68,7 @@ DECLARE
     v_entries bigint;
 BEGIN
     v_moved := ledger.move_balances(
-        p_lane, p_shard, p_claimed_at, p_outcome, p_claimed, p_home, p_currency, p_leg_command,
+        p_lane, p_shard, p_claimed_at, p_claimed, p_home, p_currency, p_leg_command,
         p_leg_account, p_leg_amount, p_item_command, p_item_amount
     );
     IF NOT v_moved.is_whole THEN
@@ -117,9 +91,9 @@ BEGIN
                a.kind, a.status, a.currency, a.has_floor, a.credits_when_frozen,
                f.ledger + sum(l.amount) OVER w AS ledger_after,
                f.seq + row_number() OVER w AS seq
-        FROM ledger.booked_legs(
-            p_shard, p_outcome, p_claimed, p_home, p_currency, p_leg_command, p_leg_account,
-            p_leg_amount, p_leg_counterparty, p_item_command, p_item_amount
+        FROM ledger.claimed_legs(
+            p_shard, p_claimed, p_home, p_currency, p_leg_command, p_leg_account, p_leg_amount,
+            p_leg_counterparty, p_item_command, p_item_amount
         ) AS l
         JOIN unnest(
             v_moved.accounts, v_moved.buckets, v_moved.ledgers, v_moved.held, v_moved.seqs

@@ -164,8 +164,8 @@ BEGIN
             IF v_is_first_try THEN
                 v_is_first_try := false;
                 v_posted_at := ledger.write_at_once(
-                    p_lane, v_shard, v_date, v_claimed_at, v_began_at, v_outcome, v_claimed, p_home,
-                    p_origin, p_reference, p_kind, p_id, p_currency, p_value_date, p_leg_command,
+                    p_lane, v_shard, v_date, v_claimed_at, v_began_at, v_claimed, p_home, p_origin,
+                    p_reference, p_kind, p_id, p_currency, p_value_date, p_leg_command,
                     p_leg_account, p_leg_amount, p_leg_counterparty, p_item_command, p_item_amount
                 );
                 EXIT WHEN v_posted_at IS NOT NULL;
