@@ -76,8 +76,13 @@ class OpeningFile:
         """Read all of it; raises ``FileMalformed`` with the first line that is wrong."""
         self._copy.seek(0)
         first = await asyncio.to_thread(self._copy.read, OPENING_FILE_LINE_CHARS_MAX)
-        if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
-            self.form = OpeningFormat.NDJSON
+        match first.removeprefix(codecs.BOM_UTF8).lstrip()[:1]:
+            case b"":
+                raise FileMalformed("The file is empty.")
+            case b"[":
+                raise FileMalformed("It is a JSON array; write one JSON object a line instead.")
+            case b"{":
+                self.form = OpeningFormat.NDJSON
         self.count = await asyncio.to_thread(lambda: sum(1 for _ in self._openings()))
 
     def chunks(self) -> Iterator[list[Numbered]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from router.http.accounts_api import AccountBody, AccountChangeBody, add_accounts
 from router.http.admission import Admission
+from router.http.bodies import each_once
 from router.http.bulk_api import BulkAnswer, add_bulk
 from router.http.direct import DirectRoute
 from router.http.envelope import Envelope
@@ -70,6 +71,7 @@ def create_api(bank: Bank, metrics: Metrics) -> DescribedApp:
         # Looked up on every request, also where nobody collects them: a tenth of the hot path.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,
+        dependencies=[Depends(each_once)],
         generate_unique_id_function=_operation_id,
         exception_handlers={
             LedgerError: on_ledger_error,

@@ -20,6 +20,7 @@ from router.http.problems import (
     MediaTypeUnsupported,
     RequestMalformed,
     body_errors,
+    pointer_to,
 )
 from router.limits import BODY_BYTES_MAX, BODY_WAIT_S
 from shard.errors import ReferenceMalformed
@@ -32,17 +33,31 @@ REFERENCE_IN_SCOPE = "ledger.reference"
 _JSON = "application/json"
 
 
-def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+class _Twice:
+    """Where a key stands for the second time, as a JSON pointer's parts."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, *place: int | str) -> None:
+        self.place = place
+
+
+def _find_twice(pairs: list[tuple[str, object]]) -> _Twice | None:
+    """What becomes of an object in ``_DUPLICATE_FINDER``: nothing, unless there is one in it."""
     seen = set()
-    for name, _ in pairs:
+    for name, value in pairs:
         if name in seen:
-            raise RequestMalformed([FieldError("This field is given twice.", pointer=f"/{name}")])
+            return _Twice(name)
         seen.add(name)
+        for i, each in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(each, _Twice):
+                return _Twice(name, i, *each.place)
+        if isinstance(value, _Twice):
+            return _Twice(name, *value.place)
+    return None
 
 
-_DUPLICATE_FINDER = json.JSONDecoder(
-    object_pairs_hook=_refuse_duplicates, parse_int=str, parse_float=str
-)
+_DUPLICATE_FINDER = json.JSONDecoder(object_pairs_hook=_find_twice, parse_int=str, parse_float=str)
 
 
 class RequestBody(BaseModel):
@@ -55,6 +70,16 @@ class NoQuery(BaseModel):
     """No query parameter is known; one that is ignored could change what the caller reads."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+def each_once(request: Request) -> None:
+    """Refuse a parameter that is given twice: one of its values would pass unread."""
+    given = request.query_params.multi_items() if request.scope["query_string"] else []
+    seen = set()
+    for name, _ in given:
+        if name in seen:
+            raise RequestMalformed([FieldError("It is given twice.", parameter=name)])
+        seen.add(name)
 
 
 Body = TypeVar("Body", bound=RequestBody)
@@ -82,7 +107,10 @@ def parse_body(raw: bytes, model: type[Body]) -> Body:
     # Of a key given twice pydantic takes the last; another reader may have taken the first. Behind
     # each key stands a colon: as many colons as different keys leave none for a second time.
     if raw.count(b":") != len(body.model_fields_set):
-        _DUPLICATE_FINDER.decode(raw.decode())
+        twice = _DUPLICATE_FINDER.decode(raw.decode())
+        if twice is not None:
+            place = pointer_to(twice.place)
+            raise RequestMalformed([FieldError("This field is given twice.", pointer=place)])
     return body
 
 

@@ -17,6 +17,7 @@ from router.http.bulk_lines import Line, LineCutter, read_line
 from router.http.bulk_stream import (
     MEDIA_TYPE,
     PATH,
+    BodyCutOff,
     BodyStalled,
     BulkStream,
     ReadLine,
@@ -207,6 +208,7 @@ def add_bulk(app: FastAPI, bank: Bank, metrics: Metrics) -> None:
             **problems(
                 PATH,
                 *BODY_ERRORS,
+                BodyCutOff(),
                 BodyStalled(),
                 LineElsewhere(7),
                 *ROUTED,

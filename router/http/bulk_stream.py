@@ -24,6 +24,7 @@ from router.bulk import Bulk, Result
 from router.documents import transfer_document
 from router.errors import RefusalReplayed
 from router.http.bulk_lines import Line, LineCutter, read_line
+from router.http.one_write import ANSWERS_ANYWAY_IN_SCOPE, BODY_CUT_OFF_IN_SCOPE
 from router.http.problems import BodyTooLarge, problem_of
 from router.http.transfer_shapes import PATH_TAKEN, status_of
 from router.limits import (
@@ -35,7 +36,7 @@ from router.limits import (
 from router.telemetry import Metrics
 from router.transfer_requests import TransferRequest
 from router.transfers import Submitted
-from shard.errors import LedgerError, Refused
+from shard.errors import LedgerError, Malformed, Refused
 
 _log = structlog.get_logger(__name__)
 
@@ -52,6 +53,13 @@ class BodyStalled(LedgerError):
 
     code = "BODY_STALLED"
     http_status = HTTPStatus.REQUEST_TIMEOUT
+    retryable = True
+
+
+class BodyCutOff(Malformed):
+    """The body ended in its middle; a line that was begun was not executed."""
+
+    code = "BODY_CUT_OFF"
     retryable = True
 
 
@@ -124,10 +132,11 @@ class BulkStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the stream to its end; raises what refuses all of it before any answer."""
+        scope[ANSWERS_ANYWAY_IN_SCOPE] = True
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._write(send))
-                await self._read(receive, group)
+                await self._read(scope, receive, group)
         finally:
             self._on_end()
         if self._fault is not None and not self._is_started and not self._is_client_gone:
@@ -138,7 +147,7 @@ class BulkStream(Response):
         if self._is_client_gone:
             raise ClientDisconnect
 
-    async def _read(self, receive: Receive, group: asyncio.TaskGroup) -> None:
+    async def _read(self, scope: Scope, receive: Receive, group: asyncio.TaskGroup) -> None:
         """Read chunks and have them booked, until the body ends or cannot go on."""
         while not self._is_client_gone and self._fault is None:
             message = await self._next(receive)
@@ -148,6 +157,8 @@ class BulkStream(Response):
                 await self._begin(chunk, group)
             if self._cutter.is_endless:
                 self._fault = BodyTooLarge("The line does not end.")
+            elif BODY_CUT_OFF_IN_SCOPE in scope:
+                self._fault = BodyCutOff()
             elif not message.get("more_body", False):
                 for chunk in _in_chunks(self._cutter.end()):
                     await self._begin(chunk, group)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from router.http.problems import FieldError, RequestMalformed, problem_response
+from router.http.problems import MALFORMED_TIMEOUT, problem_response
 from router.limits import REQUEST_TIMEOUT_GRACE_S
 from router.patience import caller_deadline
 from shard.errors import LedgerError, OutcomeUnknown, Overloaded
@@ -40,9 +40,7 @@ async def serve_in_time(
     """Serve a request whose caller said how long he waits; 400 if that cannot be read."""
     seconds = float(given) if _SECONDS.fullmatch(given) else 0.0
     if not seconds:
-        detail = "It is a number of seconds above zero, such as 2.5."
-        malformed = RequestMalformed([FieldError(detail, header=HEADER)])
-        await problem_response(Request(scope), malformed)(scope, receive, send)
+        await problem_response(Request(scope), MALFORMED_TIMEOUT)(scope, receive, send)
         return
     deadline = asyncio.get_running_loop().time() + seconds
     caller_deadline.set(deadline)

@@ -13,7 +13,14 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from router.limits import (
@@ -46,6 +53,7 @@ _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})",
     re.ASCII,
 )
+_COUNT = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _ABSENT = Decimal(0)
 
 
@@ -55,6 +63,10 @@ class _DateMalformed(Malformed):
 
 class _InstantMalformed(Malformed):
     """A time is written as in RFC 3339 with its zone, such as 2026-11-28T09:30:00Z."""
+
+
+class _CountMalformed(Malformed):
+    """A number of things is written with digits only, without a leading zero."""
 
 
 class _CurrencyMalformed(Malformed):
@@ -113,6 +125,12 @@ def _parse_instant(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         raise _InstantMalformed from None
+
+
+def _parse_count(text: str) -> int:
+    if not _COUNT.fullmatch(text):
+        raise _CountMalformed
+    return int(text)
 
 
 def _parse_plain_amount(text: str) -> Decimal:
@@ -191,6 +209,8 @@ PlainLimit = Annotated[
     PlainValidator(_read_text(parse_plain_limit, AmountMalformed), json_schema_input_type=str),
     _money_schema("50.00", "Zero or more, with at most the decimals of the account's currency."),
 ]
+Count = Annotated[int, BeforeValidator(_read_text(_parse_count, _CountMalformed))]
+"""A whole number in a query; what pydantic would take besides digits is no number there."""
 IsoDate = Annotated[
     date,
     PlainValidator(_read_text(_parse_date, _DateMalformed), json_schema_input_type=str),

@@ -6,7 +6,8 @@ what a transfer costs.
 
 A request whose client has left is cancelled, so that what was not sent to a shard never is. And
 one whose body is there as a whole says so, so that nobody starts a timer to wait for it. Who never
-sends a whole head does not keep his connection.
+sends a whole head does not keep his connection. Who ends his side of it has left, unless he waits
+for the answers to a stream.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ CLIENT_LEFT: Final = object()
 
 BODY_ARRIVED_IN_SCOPE: Final = "ledger.body_arrived"
 """Stands in the scope of a request whose body has arrived to its end."""
+
+ANSWERS_ANYWAY_IN_SCOPE: Final = "ledger.answers_anyway"
+"""Where a request says that it answers also whoever sends nothing more."""
+
+BODY_CUT_OFF_IN_SCOPE: Final = "ledger.body_cut_off"
+"""Stands in the scope of such a request once nothing more can come of its body."""
 
 
 class OneWriteProtocol(HttpToolsProtocol):
@@ -108,6 +115,16 @@ class OneWriteProtocol(HttpToolsProtocol):
         """Note that the last byte of a request is here; mostly before its task has begun."""
         super().on_message_complete()
         cast(Scope, self.cycle.scope)[BODY_ARRIVED_IN_SCOPE] = True
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio heeds what it answers
+        """Keep the way back open for who reads what became of what he sent; else he has left."""
+        cycle = self._under_way
+        if cycle is None or ANSWERS_ANYWAY_IN_SCOPE not in cycle.scope:
+            return False
+        if BODY_ARRIVED_IN_SCOPE not in cycle.scope:
+            cast(Scope, cycle.scope)[BODY_CUT_OFF_IN_SCOPE] = True
+            cycle.message_event.set()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what nobody waits for any more; what was sent to a shard goes on there."""

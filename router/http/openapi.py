@@ -19,7 +19,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from router.errors import AccountUnassigned, RoutesUnknown
 from router.http.callers_time import PARAMETER
-from router.http.problems import MALFORMED_PARAMETER, MEDIA_TYPE, Problem, example_of
+from router.http.problems import MALFORMED_TIMEOUT, MEDIA_TYPE, Problem, example_of
 from router.limits import RETRY_AFTER_S
 from shard.errors import (
     LedgerError,
@@ -61,7 +61,7 @@ ROUTED: Final[tuple[LedgerError, ...]] = (
 """What every request can be answered that goes to an account's shard."""
 
 _ANYWHERE: Final[tuple[LedgerError, ...]] = (LedgerError(),)
-_AT_THE_DOOR: Final[tuple[LedgerError, ...]] = (MALFORMED_PARAMETER, Overloaded())
+_AT_THE_DOOR: Final[tuple[LedgerError, ...]] = (MALFORMED_TIMEOUT, Overloaded())
 _API: Final = "/v1/"
 _EXAMPLE_PATH: Final = {"account": "2000000123", "reference": "PAY-17", "reversal": "REV-17"}
 _TRACE_ID: Final = "Trace-Id"

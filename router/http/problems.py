@@ -90,8 +90,13 @@ class LineElsewhere(NotOneShard):
         self.errors = (FieldError("This line needs another shard than the others.", line=line),)
 
 
-MALFORMED_PARAMETER: Final = RequestMalformed(
-    [FieldError("It is a number of seconds above zero, such as 2.5.", header="Request-Timeout")]
+MALFORMED_TIMEOUT: Final = RequestMalformed(
+    [
+        FieldError(
+            "It is a number of seconds above zero and below a million, such as 2.5.",
+            header="Request-Timeout",
+        )
+    ]
 )
 BODY_ERRORS: Final[tuple[LedgerError, ...]] = (
     RequestMalformed([FieldError("This name is not known here.", pointer="/value_dte")]),
@@ -279,7 +284,7 @@ def unexpected_response(request: Request) -> Response:
 
 def body_errors(found: Iterable[ErrorDetails]) -> RequestMalformed:
     """Turn pydantic's findings in a body into JSON pointers."""
-    return RequestMalformed([FieldError(_in_words(e), pointer=_pointer(e["loc"])) for e in found])
+    return RequestMalformed([FieldError(_in_words(e), pointer=pointer_to(e["loc"])) for e in found])
 
 
 def _in_words(found: Mapping[str, Any]) -> str:
@@ -289,6 +294,7 @@ def _in_words(found: Mapping[str, Any]) -> str:
     return words if words.endswith(".") else f"{words}."
 
 
-def _pointer(place: tuple[int | str, ...]) -> str:
+def pointer_to(place: Sequence[int | str]) -> str:
+    """A place in a body as a JSON pointer (RFC 6901), cut where it is too long to show."""
     escaped = (str(part).replace("~", "~0").replace("/", "~1") for part in place)
     return "".join(f"/{part}" for part in escaped)[:POINTER_CHARS_MAX]

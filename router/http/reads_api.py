@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router.documents import balance_document, entry_document
 from router.http.answers import json_response
 from router.http.bodies import NoQuery
-from router.http.fields import AccountNo, IsoDate, PastTime
+from router.http.fields import AccountNo, Count, IsoDate, PastTime
 from router.http.media_types import preferred
 from router.http.openapi import ROUTED, UNKNOWN, Described, json_example, problems
 from router.http.problems import FieldError, RequestMalformed
@@ -185,7 +185,7 @@ class EntriesQuery(NoQuery):
         description="From the last page.",
         examples=["AFEqAAAAAAAp"],
     )
-    limit: int = Field(PAGE_ROWS_DEFAULT, ge=1, le=PAGE_ROWS_MAX)
+    limit: Count = Field(PAGE_ROWS_DEFAULT, ge=1, le=PAGE_ROWS_MAX)
 
 
 class StatementQuery(NoQuery):

@@ -217,6 +217,39 @@ async def test_a_stream_that_breaks_off_leaves_no_half_line(bank: Bank) -> None:
         await bank.transfers.get(debtor, "BEGUN")
 
 
+@pytest.mark.parametrize("begun", [b"", b'{"reference": "BEGUN"'])
+async def test_who_ends_his_side_hears_of_every_whole_line(bank: Bank, begun: bytes) -> None:
+    """A body that ends in its middle: all whole lines are told of, then where it broke off."""
+    debtor, creditor = await pair(bank, 1, 1)
+    sent = ndjson([payment(debtor, creditor) for _ in range(3)]) + begun
+    told = await answers_to_half_closed(bank, "Content-Length: 1000000", sent)
+    assert [(1, 201), (2, 201), (3, 201), (4, 400)] == [
+        (each["line"], each["status"]) for each in told
+    ]
+    assert "BODY_CUT_OFF" == told[3]["problem"]["code"]
+    assert Decimal(97) == (await figures(bank.shards[1], debtor)).ledger
+
+
+async def test_who_ends_his_side_after_a_whole_stream_hears_of_it(bank: Bank) -> None:
+    """Nothing is missing, so nothing is said to be."""
+    sent = ndjson([payment(*await pair(bank, 1, 1)) for _ in range(3)])
+    told = await answers_to_half_closed(bank, f"Content-Length: {len(sent)}", sent)
+    assert [201] * 3 == [each["status"] for each in told]
+
+
+async def answers_to_half_closed(bank: Bank, length: str, body: bytes) -> list[dict[str, Any]]:
+    """What is told to a client that sends a body, ends its side, and only then reads."""
+    async with served(bank) as url, asyncio.timeout(PATIENCE_S):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+        writer.write(f"{head}{length}\r\n\r\n".encode() + body)
+        writer.write_eof()
+        answered = await reader.read()
+        writer.close()
+        return [orjson.loads(each) for each in answered.splitlines() if each.startswith(b"{")]
+
+
 async def test_a_line_follows_an_account_that_moved(
     client: httpx.AsyncClient, bank: Bank, test_range: TestRange
 ) -> None:

@@ -183,6 +183,7 @@ async def test_a_field_given_twice_in_a_leg_is_refused(
     body = f'{{"reference": "PAY-17", "currency": "EUR", "legs": {legs}}}'
     response = await client.post("/v1/transfers", content=body, headers=JSON)
     assert (400, "MALFORMED") == (response.status_code, response.json()["code"])
+    assert ["/legs/0/amount"] == [each["pointer"] for each in response.json()["errors"]]
     assert _asked(bank) == []
 
 

@@ -59,6 +59,30 @@ async def test_a_balance_of_the_past_is_asked_for(
     assert [{"account_no": 2_000_000_123, "as_of": asked}] == bank.accounts.asked
 
 
+@pytest.mark.parametrize("limit", ["0", "1001", "1_0", "%2B5", "5.0", "05", " 5", "", "9" * 30])
+async def test_a_page_has_a_plain_number_of_rows(
+    client: httpx.AsyncClient, bank: ScriptedBank, limit: str
+) -> None:
+    """What some reader might take for a number is none."""
+    response = await client.get(f"{ACCOUNT}/entries?limit={limit}")
+    told = [each["parameter"] for each in response.json()["errors"]]
+    assert (400, ["limit"]) == (response.status_code, told)
+    assert bank.accounts.asked == []
+
+
+@pytest.mark.parametrize(
+    "query", ["entries?limit=5&limit=6", "balance?as_of=2026-11-20&as_of=2026-11-20"]
+)
+async def test_a_parameter_given_twice_is_refused(
+    client: httpx.AsyncClient, bank: ScriptedBank, query: str
+) -> None:
+    """One of the two would pass unread."""
+    response = await client.get(f"{ACCOUNT}/{query}")
+    assert 400 == response.status_code
+    assert "It is given twice." == response.json()["errors"][0]["detail"]
+    assert bank.accounts.asked == []
+
+
 @pytest.mark.parametrize("form", MEDIA_TYPES)
 async def test_a_statement_is_answered_in_each_form(
     client: httpx.AsyncClient, bank: ScriptedBank, form: str

@@ -75,7 +75,9 @@ async def test_a_file_is_read_in_chunks(tmp_path: Path) -> None:
 
 
 BAD_FILES = {
-    "empty": ("", "Line 1"),
+    "empty": ("", "empty"),
+    "nothing but spaces": ("\ufeff \n\n", "empty"),
+    "one array": ('[{"customer": "C", "reference": "R", "currency": "EUR"}]', "array"),
     "unknown field": ("customer,reference,currency,colour\n", "Line 1"),
     "field twice": ("customer,reference,currency,customer\n", "Line 1"),
     "field missing": ("customer,reference\nC,R\n", "Line 1"),
