@@ -1,11 +1,15 @@
 -- Suspense items: money that left its debtor here and has not arrived yet. The item alone
 -- decides where it goes; whoever acts on it names the attempt he acts on.
 
--- Lock the transfers of the named items, then the items, each sorted. With the transfers locked
--- first, two settlements of parts of one transfer see each other's work.
+-- Lock the named items, then their transfers, each sorted: the order of whoever changes both. With
+-- the transfers locked, two settlements of parts of one transfer see each other's work.
 CREATE OR REPLACE FUNCTION ledger.lock_items(p_item uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
+    PERFORM FROM ledger.suspense_item AS i
+    WHERE i.item_id = ANY (p_item)
+    ORDER BY i.item_id
+    FOR NO KEY UPDATE;
     PERFORM FROM ledger.transfer AS t
     JOIN (
         SELECT DISTINCT i.debtor, i.origin, i.reference
@@ -13,20 +17,19 @@ BEGIN
     ) AS k ON t.account_no = k.debtor AND t.origin = k.origin AND t.reference = k.reference
     ORDER BY t.account_no, t.origin, t.reference
     FOR NO KEY UPDATE OF t;
-    PERFORM FROM ledger.suspense_item AS i
-    WHERE i.item_id = ANY (p_item)
-    ORDER BY i.item_id
-    FOR NO KEY UPDATE;
 END
 $$;
 
--- Bring the transfers of changed items up to date, and tell it in their events. Only where the
--- debtor still lives here; elsewhere the present owner is told by a command of its own.
+-- Bring the transfers of changed items up to date, and tell it in their events. To be asked after
+-- ledger.lock_items, in a later statement. Only where the debtor still lives here; elsewhere the
+-- present owner is told by a command of its own.
 -- `p_delivered_at` goes with `p_item`; a transfer was delivered when the last of its items was.
 CREATE OR REPLACE FUNCTION ledger.tell_transfers(
     p_item uuid[], p_delivered_at timestamptz[], p_date date, p_cause text
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    v_now CONSTANT timestamptz := ledger.now();
 BEGIN
     WITH touched AS (
         SELECT DISTINCT i.debtor, i.origin, i.reference
@@ -68,15 +71,107 @@ BEGIN
            (SELECT coalesce(max(e.n), 0) + 1 FROM ledger.transfer_event AS e
             WHERE (e.account_no, e.origin, e.reference)
                 = (c.account_no, c.origin, c.reference)),
-           ledger.now(), p_date, c.money_state, p_cause
+           v_now, p_date, c.money_state, p_cause
     FROM changed AS c;
 END
 $$;
 
+-- Take items whose present attempt was booked at its target from parked to delivered or returned,
+-- by compare-and-set, and so lock them, sorted. Items that lost the race, or whose debtor's range
+-- is fenced, are left. `p_delivered_at` goes with `p_item`; what is returned goes together.
+--
+-- As in ledger.move_balances the order of the locks is that in which UPDATE meets the rows.
+CREATE OR REPLACE FUNCTION ledger.close_items(
+    p_item uuid[], p_attempt integer[], p_booked_on smallint[], p_delivered_at timestamptz[],
+    p_date date,
+    OUT items uuid[], OUT debtors bigint[], OUT origins ledger.origin[], OUT refs text[],
+    OUT amounts numeric[], OUT attempts integer[], OUT states ledger.item_state[],
+    OUT refusals ledger.outcome[], OUT delivered_at timestamptz[]
+)
+LANGUAGE plpgsql VOLATILE SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_now CONSTANT timestamptz := ledger.now();
+    v_fenced CONSTANT int8multirange := (
+        SELECT coalesce(range_agg(int8range(r.lo, r.hi)), '{}')
+        FROM ledger.owned_range AS r WHERE r.state = 'FENCED'
+    );
+BEGIN
+    WITH wanted AS MATERIALIZED (
+        SELECT w.* FROM unnest(p_item, p_attempt, p_booked_on, p_delivered_at)
+            AS w (item_id, attempt, booked_on, delivered_at)
+        ORDER BY w.item_id
+    ), closed AS (
+        UPDATE ledger.suspense_item AS i
+        SET state = CASE WHEN i.target = i.debtor THEN 'returned'
+                         ELSE 'delivered' END::ledger.item_state,
+            settled_at = v_now, settled_on = p_date, booked_on = w.booked_on
+        FROM wanted AS w
+        WHERE i.item_id = w.item_id AND i.attempt = w.attempt AND i.state = 'parked'
+            AND NOT i.debtor <@ v_fenced
+        RETURNING i.item_id, i.debtor, i.origin, i.reference, i.amount, i.attempt, i.state,
+                  i.last_refusal, w.delivered_at
+    )
+    SELECT array_agg(c.item_id), array_agg(c.debtor), array_agg(c.origin), array_agg(c.reference),
+           array_agg(c.amount), array_agg(c.attempt), array_agg(c.state),
+           array_agg(c.last_refusal), array_agg(c.delivered_at)
+    INTO items, debtors, origins, refs, amounts, attempts, states, refusals, delivered_at
+    FROM closed AS c;
+END
+$$;
+
+-- Tell what became of transfers whose whole amount was one item, closed just now, as
+-- ledger.tell_transfers does of all others. Returns how many were told.
+CREATE OR REPLACE FUNCTION ledger.tell_closed(
+    p_debtor bigint[], p_origin ledger.origin[], p_reference text[], p_amount numeric[],
+    p_attempt integer[], p_state ledger.item_state[], p_refusal ledger.outcome[],
+    p_delivered_at timestamptz[], p_date date
+) RETURNS integer
+LANGUAGE plpgsql VOLATILE SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_now CONSTANT timestamptz := ledger.now();
+    v_owned CONSTANT int8multirange := (
+        SELECT coalesce(range_agg(int8range(r.lo, r.hi)), '{}')
+        FROM ledger.owned_range AS r WHERE r.state = 'OWNED'
+    );
+    v_told integer;
+BEGIN
+    WITH ended AS MATERIALIZED (
+        SELECT c.* FROM unnest(
+            p_debtor, p_origin, p_reference, p_amount, p_attempt, p_state::text[], p_refusal,
+            p_delivered_at
+        ) AS c (debtor, origin, reference, amount, attempt, state, refusal, delivered_at)
+        WHERE c.debtor <@ v_owned
+        ORDER BY c.debtor, c.origin, c.reference
+    ), changed AS (
+        UPDATE ledger.transfer AS t
+        SET money_state = c.state::ledger.money_state,
+            return_code = CASE WHEN c.state = 'returned' THEN c.refusal END,
+            delivered_at = CASE WHEN c.state = 'delivered' THEN c.delivered_at END
+        FROM ended AS c
+        WHERE t.account_no = c.debtor AND t.origin = c.origin AND t.reference = c.reference
+            AND t.amount = c.amount
+        RETURNING t.account_no, t.origin, t.reference, t.money_state, c.attempt
+    )
+    INSERT INTO ledger.transfer_event (
+        account_no, origin, reference, n, happened_at, business_date, money_state, cause
+    )
+    SELECT c.account_no, c.origin, c.reference,
+           -- In its first attempt nothing has been told of it yet.
+           CASE WHEN c.attempt = 1 THEN 1 ELSE (
+               SELECT coalesce(max(e.n), 0) + 1 FROM ledger.transfer_event AS e
+               WHERE e.account_no = c.account_no AND e.origin = c.origin
+                   AND e.reference = c.reference
+           ) END,
+           v_now, p_date, c.money_state, 'settled'
+    FROM changed AS c;
+    GET DIAGNOSTICS v_told = ROW_COUNT;
+    RETURN v_told;
+END
+$$;
+
 -- Close items whose present attempt was booked at its target: one transaction takes them from
--- parked to delivered or returned, by compare-and-set on the attempt, and moves the sum of just
--- those from suspense to the clearing account of the shard that booked them, one voucher per
--- (booked_on, currency). Items that lost the race, or whose debtor's range is fenced, are left.
+-- parked to delivered or returned and moves the sum of just those from suspense to the clearing
+-- account of the shard that booked them, one voucher per (booked_on, currency).
 CREATE OR REPLACE FUNCTION ledger.settle_v1(
     p_lane integer, p_id uuid, p_item uuid[], p_attempt integer[], p_booked_on smallint[],
     p_delivered_at timestamptz[]
@@ -85,39 +180,32 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_shard smallint;
     v_date date;
-    v_now timestamptz;
-    v_closed uuid[];
-    v_delivered_at timestamptz[];
-    v_voucher record;
+    v_closed record;
+    v_told integer;
 BEGIN
     PERFORM ledger.lock_ranges((
         SELECT array_agg(i.debtor) || (SELECT s.shard * 1000000 FROM ledger.shard_state AS s)
         FROM ledger.suspense_item AS i WHERE i.item_id = ANY (p_item)
     ));
     SELECT s.shard, s.business_date INTO STRICT v_shard, v_date FROM ledger.shard_state AS s;
-    PERFORM ledger.lock_items(p_item);
-
-    v_now := ledger.now();
-    WITH closed AS (
-        UPDATE ledger.suspense_item AS i
-        SET state = CASE WHEN i.target = i.debtor THEN 'returned'
-                         ELSE 'delivered' END::ledger.item_state,
-            settled_at = v_now, settled_on = v_date, booked_on = w.booked_on
-        FROM unnest(p_item, p_attempt, p_booked_on, p_delivered_at)
-            AS w (item_id, attempt, booked_on, delivered_at)
-        WHERE i.item_id = w.item_id AND i.attempt = w.attempt AND i.state = 'parked'
-            AND ledger.may_write(i.debtor) <> 'RANGE_MOVING'
-        RETURNING i.item_id, w.delivered_at
-    )
-    SELECT array_agg(c.item_id), array_agg(c.delivered_at) INTO v_closed, v_delivered_at
-    FROM closed AS c;
-    IF v_closed IS NULL THEN
+    v_closed := ledger.close_items(p_item, p_attempt, p_booked_on, p_delivered_at, v_date);
+    IF v_closed.items IS NULL THEN
         RETURN 0;
     END IF;
 
-    PERFORM ledger.tell_transfers(v_closed, v_delivered_at, v_date, 'settled');
-    PERFORM ledger.write_settlement(p_lane, p_id, v_closed, v_shard, v_date);
-    RETURN cardinality(v_closed);
+    v_told := ledger.tell_closed(
+        v_closed.debtors, v_closed.origins, v_closed.refs, v_closed.amounts, v_closed.attempts,
+        v_closed.states, v_closed.refusals, v_closed.delivered_at, v_date
+    );
+    IF v_told < cardinality(v_closed.items) THEN
+        -- Some are parts of transfers, or their debtors live elsewhere.
+        PERFORM ledger.lock_items(v_closed.items);
+        PERFORM ledger.tell_transfers(
+            v_closed.items, v_closed.delivered_at, v_date, 'settled'
+        );
+    END IF;
+    PERFORM ledger.write_settlement(p_lane, p_id, v_closed.items, v_shard, v_date);
+    RETURN cardinality(v_closed.items);
 END
 $$;
 
