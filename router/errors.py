@@ -4,12 +4,15 @@
     |- RefusalReplayed        the same request was refused before
     |- AccountNoTaken         |- AccountOutsideRanges   |- AccountOffHome
     |- ReferenceReused        |- PaymentFileKnown       |- BusinessDateRefused
-    |- NotOneShard
+    |- NotOneShard            |- DecisionRefused
     NotFound
     |- AccountUnassigned      no range holds the number
     Unavailable
     |- DirectoryUnavailable   |- RangeFull              |- RoutesUnknown
+    |- TemporalUnavailable
     |- InTransit              a part cannot be taken back while the whole is on its way
+    |- Overloaded
+    |  |- SuspenseFull        so much money waits between shards that no more may leave this one
     Misconfigured
     |- SettingsInvalid
 
@@ -18,7 +21,7 @@ A named refusal tells its own code as its outcome, like those of ``outcomes.py``
 
 from __future__ import annotations
 
-from shard.errors import Misconfigured, NotFound, Refused, Unavailable
+from shard.errors import Misconfigured, NotFound, Overloaded, Refused, Unavailable
 from shard.outcomes import MEANINGS, Outcome
 
 
@@ -86,10 +89,28 @@ class NotOneShard(_NamedRefusal):
         """Of the request that belongs to another shard than the first one; counted from 0."""
 
 
+class DecisionRefused(_NamedRefusal):
+    """A decision on an item cannot be carried out; nothing was changed."""
+
+    code = "DECISION_REFUSED"
+
+
+class TemporalUnavailable(Unavailable):
+    """Temporal does not answer, or no worker is running."""
+
+    code = "TEMPORAL_UNAVAILABLE"
+
+
 class InTransit(Unavailable):
     """The money is still on its way; take the whole back, or a part once it has arrived."""
 
     code = "IN_TRANSIT"
+
+
+class SuspenseFull(Overloaded):
+    """Too much money of this shard waits to be delivered to others; this request did nothing."""
+
+    code = "SUSPENSE_FULL"
 
 
 class AccountUnassigned(NotFound):

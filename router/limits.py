@@ -74,6 +74,40 @@ PAYROLL_WAIT_S = 300.0
 PAYROLL_SPOOL_CHUNK_BYTES = 1024**2
 """Bytes of a payment file copied by one call into a thread; bounds memory."""
 
+SUSPENSE_ITEMS_MAX = 100_000
+"""Amounts of one shard that may wait for other shards before it accepts no more: minutes of its
+cross-shard traffic, and what convoys and sweeps deliver within two minutes afterwards."""
+
+SUSPENSE_COUNT_S = 1.0
+"""How often open items are counted. Several processes together may pass the bound by what they
+park within this; a count reads the index only, at most to the bound."""
+
+SUSPENSE_RECOUNT_PAUSE_S = 0.1
+"""Counts are at least this far apart, also while transfers are refused that might fit by now."""
+
+SUSPENSE_FIGURES_S = 5.0
+"""How often sums and ages of open items are read for metrics: more often than common scrapes, so
+that a figure is seconds old at most."""
+
+SUSPENSE_FIGURES_ITEMS = 250_000
+"""Open items, oldest first, that such a reading sums: twice the bound, and a fifth of a second of
+the shard's work."""
+
+SUSPENSE_AGE_BOUNDS_S = (10.0, 60.0, 600.0, 3600.0, 86_400.0)
+"""Ages of open items that metrics tell apart: a convoy's life, a minute, and where people are
+told, begin to call, and miss a business day."""
+
+SHARD_DOWN_PROBE_S = 5.0
+"""How often the watch asks a shard that is known not to answer. Requests find out by themselves;
+this is for a process that has none."""
+
+TEMPORAL_PROBE_S = 5.0
+"""How often Temporal is asked for a sign of life."""
+
+PAYROLL_ROOM_WAIT_S = 300.0
+"""How long a payroll waits for money before it to arrive, without one line getting through: longer
+than a Temporal or a shard that restarts takes."""
+
 CALENDAR_YEARS_AHEAD = 10
 """Closing days that a new bank knows in advance."""
 
@@ -317,3 +351,21 @@ CLIENT_BULK_CHUNK_LINES = 200
 
 CLIENT_HEAD_BYTES_MAX = 256 * 1024
 """The head of an answer, or one line of a stream's answer: a few kB at most."""
+
+TEMPORAL_WAIT_S = 5.0
+"""How long a command waits for Temporal to answer at all."""
+
+DECISION_WAIT_S = 30.0
+"""How long a command waits for a decision to be carried out: twice what its workflow takes."""
+
+DECISION_PAUSE_S = 0.2
+"""Pause before a repair that has just begun is told a decision again."""
+
+SAGAS_LISTED = 50
+"""Open items shown when the reader does not say: a screenful."""
+
+SAGAS_LISTED_MAX = 10_000
+"""Open items shown at once at most, and looked through per shard for those of one destination."""
+
+TRACE_TEMPORAL_LIMIT_S = 2.0
+"""How long a trace waits for Temporal in all: the shards' part of the story needs none of it."""

@@ -22,6 +22,7 @@ from router.limits import (
 from router.patience import Patience
 from router.routing import Routes
 from router.submission import Routed, Submission, refused
+from router.suspense_gauge import SuspenseGauge
 from router.transfer_requests import check_amount
 from router.transfers import Submitted, Transfers
 from sagas.deliveries import recall_command
@@ -98,10 +99,10 @@ class _Wanted:
 class Reversals:
     """The use cases around taking transfers back."""
 
-    def __init__(self, routes: Routes, transfers: Transfers) -> None:
+    def __init__(self, routes: Routes, transfers: Transfers, suspense: SuspenseGauge) -> None:
         self._routes = routes
         self._transfers = transfers
-        self._submission = Submission(routes)
+        self._submission = Submission(routes, suspense)
 
     async def reverse(self, request: ReversalRequest) -> Submitted:
         """Take a transfer back; repeating it under the same reference is always safe.
@@ -237,7 +238,13 @@ class Reversals:
 
     async def _routed_recall(self, wanted: _Wanted, item: ItemStatus) -> Routed:
         details = {"purpose": wanted.recall, "end_to_end_id": wanted.request.reference}
-        command = recall_command(item, wanted.original, details)
+        original = wanted.original
+        command = recall_command(
+            item,
+            transfer_id=original.transfer_id,
+            currency=original.currency,
+            details=details,
+        )
         return await self._routes.owner_of(wanted.creditor), command
 
     async def _send_back(self, wanted: _Wanted, item: ItemStatus, cause: Outcome) -> None:

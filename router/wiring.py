@@ -22,16 +22,22 @@ from router.business_calendar import first_business_day, target_closing_days
 from router.business_day import BusinessDay
 from router.check import Check
 from router.directory import Directory, bootstrap, first_ranges, migrate_directory
-from router.errors import SettingsInvalid
+from router.errors import SettingsInvalid, TemporalUnavailable
 from router.holds import Holds
 from router.iso20022.iban import Iban
+from router.limits import TEMPORAL_WAIT_S
 from router.payroll import Payroll
+from router.repairs import Repairs
 from router.reversals import Reversals
 from router.routing import Routes
+from router.saga_reads import SagaReads, TemporalPlace
+from router.saga_trace import Traces
 from router.settings import Settings
 from router.statements import Statements
+from router.suspense_gauge import SuspenseGauge
 from router.transfers import Transfers
-from sagas.control_points import ARMED_BY, from_environment
+from router.watch import Watch
+from sagas.control_points import ARMED_BY, from_environment, look_on
 from sagas.convoys import Convoys
 from sagas.observer import Observer
 from sagas.worker import connect, run_worker
@@ -67,6 +73,7 @@ class Bank:
     ) -> None:
         self.settings = settings
         self.temporal: Client | None = None
+        self._temporal_answers = asyncio.Event()
         self.shards: Mapping[int, Shard] = {
             number: Shard(
                 number,
@@ -79,18 +86,27 @@ class Bank:
         self.directory = Directory(settings.directory_dsn.get_secret_value())
         self.routes = Routes(self.directory, self.shards)
         self.accounts = Accounts(self.directory, self.routes)
-        self.transfers = Transfers(self.routes)
-        self.reversals = Reversals(self.routes, self.transfers)
-        self.holds = Holds(self.routes)
-        self.bulk = Bulk(self.routes, self.transfers)
+        self.suspense = SuspenseGauge(self.shards, settings.suspense_items_max)
+        self.watch = Watch(self.shards, self.suspense, lambda: self.temporal)
+        self.transfers = Transfers(self.routes, self.suspense)
+        self.reversals = Reversals(self.routes, self.transfers, self.suspense)
+        self.holds = Holds(self.routes, self.suspense)
+        self.bulk = Bulk(self.routes, self.transfers, self.suspense)
         iban = Iban(settings.iban_country, settings.bank_code)
         self.statements = Statements(self.routes, iban)
-        self.payroll = Payroll(self.routes, self.accounts, iban)
+        self.payroll = Payroll(self.routes, self.accounts, self.suspense, iban)
+        place = TemporalPlace(
+            settings.temporal_address, settings.temporal_namespace, settings.temporal_ui_url
+        )
+        self.saga_reads = SagaReads(self.routes, place)
+        self.repairs = Repairs(self.shards, self.saga_reads, self.connected_temporal)
+        self.traces = Traces(self.routes, self.saga_reads, self.connected_temporal)
         self.business_day = BusinessDay(self.directory, self.shards)
         self.check = Check(self.directory, self.shards)
         self._observer = observer
         self._tracing = tracing
         self._control_points = from_environment({ARMED_BY: settings.control_points})
+        look_on(self.shards.values(), self._control_points)
         self.convoys = Convoys(
             self.shards,
             hosts_worker=settings.run_worker,
@@ -102,10 +118,12 @@ class Bank:
             shard.lanes.spans = tracing
             shard.lanes.boarding = self.convoys.platform(number)
         self._sagas: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.directory.open()
         await asyncio.gather(*(shard.open() for shard in self.shards.values()))
+        self._watching = asyncio.create_task(self.watch.run(), name="watch")
         self._sagas = asyncio.create_task(self._run_sagas(), name="sagas")
         self._sagas.add_done_callback(_tell_failure)
         await self.routes.refresh()
@@ -119,11 +137,23 @@ class Bank:
     ) -> None:
         # First the sagas: while they end, they still need the shards.
         await self.convoys.close()
-        if self._sagas is not None:
-            self._sagas.cancel()
-            await asyncio.gather(self._sagas, return_exceptions=True)
+        running = [task for task in (self._sagas, self._watching) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await asyncio.gather(*(shard.close() for shard in self.shards.values()))
         await self.directory.close()
+
+    async def connected_temporal(self, limit_s: float = TEMPORAL_WAIT_S) -> Client:
+        """The connection to Temporal; raises ``TemporalUnavailable`` where there is none soon."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._temporal_answers.wait()
+        except TimeoutError:
+            raise TemporalUnavailable from None
+        if self.temporal is None:
+            raise TemporalUnavailable
+        return self.temporal
 
     async def _run_sagas(self) -> None:
         """Connect to Temporal whenever it answers; then convoys depart, and the worker runs."""
@@ -133,6 +163,7 @@ class Bank:
             settings.temporal_namespace,
             interceptors=() if self._tracing is None else self._tracing.temporal_interceptors(),
         )
+        self._temporal_answers.set()
         self.convoys.connect(self.temporal)
         _log.info("temporal_connected", address=settings.temporal_address)
         if settings.run_worker:

@@ -18,6 +18,7 @@ from sagas.limits import CHUNK_ITEMS
 from sagas.messages import CarryReport
 from sagas.observer import Observer, Unobserved
 from sagas.owners import Owners, destination_of
+from sagas.unanswered import Unanswered
 from shard.commands import Answer
 from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailable
 from shard.shard import Shard
@@ -29,13 +30,14 @@ from shard.suspense import Redirection, Settlement, SuspenseItem
 class Carried:
     """What became of the items of one carriage; ``elsewhere`` are among the waiting ones.
 
-    ``is_stopped`` tells that a shard did not answer, so that the rest was not even tried.
+    ``stuck`` are those that need a person from now on. ``is_stopped`` tells that a shard did not
+    answer, so that the rest was not even tried.
     """
 
     delivered: int = 0
     redirected: int = 0
     waiting: int = 0
-    needs_repair: int = 0
+    stuck: tuple[SuspenseItem, ...] = ()
     is_unreachable: bool = False
     is_stopped: bool = False
     failure: str | None = None
@@ -46,7 +48,7 @@ class Carried:
             delivered=self.delivered + later.delivered,
             redirected=self.redirected + later.redirected,
             waiting=self.waiting + later.waiting,
-            needs_repair=self.needs_repair + later.needs_repair,
+            stuck=self.stuck + later.stuck,
             is_unreachable=self.is_unreachable or later.is_unreachable,
             is_stopped=self.is_stopped or later.is_stopped,
             failure=later.failure or self.failure,
@@ -59,7 +61,7 @@ class Carried:
             delivered=self.delivered,
             redirected=self.redirected,
             waiting=self.waiting,
-            needs_repair=self.needs_repair,
+            needs_repair=len(self.stuck),
             is_unreachable=self.is_unreachable,
             failure=self.failure,
         )
@@ -80,6 +82,7 @@ class Carriage:
         self._owners = owners
         self._control_points = control_points or Unarmed()
         self._observer = observer or Unobserved()
+        self._unanswered = Unanswered(self._observer)
         self._spans = spans
 
     async def by_destination(
@@ -124,6 +127,8 @@ class Carriage:
         try:
             answers = await self._deliver(source, destination, chunk, limit_s)
         except (ShardUnavailable, OutcomeUnknown, TimeoutError) as error:
+            if not isinstance(error, ShardUnavailable):
+                self._unanswered.stayed_away(chunk)
             failure = f"Shard {destination}: {_told(error)}"
             return Carried(
                 waiting=len(chunk), is_unreachable=True, is_stopped=True, failure=failure
@@ -151,7 +156,7 @@ class Carriage:
         with self._span("ledger.deliver", destination, len(chunk)):
             async with asyncio.timeout(limit_s):
                 answers = await self._shards[destination].lanes.post_many(commands)
-        await self._control_points.reached(ControlPoint.DELIVER_AFTER_COMMIT)
+        await self._control_points.reached(ControlPoint.DELIVER_AFTER_REPLY)
         return answers
 
     async def _conclude(
@@ -162,6 +167,7 @@ class Carriage:
         limit_s: float,
     ) -> Carried:
         """Act on the verdicts."""
+        self._unanswered.answered(chunk, answers)
         judged: defaultdict[Verdict, list[tuple[SuspenseItem, Answer]]] = defaultdict(list)
         for item, answer in zip(chunk, answers, strict=True):
             judged[judge(item, answer)].append((item, answer))
@@ -170,7 +176,7 @@ class Carriage:
             async with asyncio.timeout(limit_s):
                 settled = await self._settle(source, judged[Verdict.BOOKED])
                 redirected = await self._redirect(source, judged[Verdict.SEND_BACK])
-                needs_repair = await self._need_repair(source, judged[Verdict.NEEDS_REPAIR])
+                stuck = await self._need_repair(source, judged[Verdict.NEEDS_REPAIR])
         except (LedgerError, TimeoutError) as error:
             failure = f"Shard {source}: {_told(error)}"
             return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
@@ -183,7 +189,7 @@ class Carriage:
             delivered=settled,
             redirected=redirected,
             waiting=len(undecided) + unsettled,
-            needs_repair=needs_repair,
+            stuck=stuck,
             failure=", ".join(sorted(reasons)) or None,
             elsewhere=tuple(item for item, _ in judged[Verdict.ELSEWHERE]),
         )
@@ -200,7 +206,7 @@ class Carriage:
         await self._control_points.reached(ControlPoint.SETTLE_BEFORE)
         with self._span("ledger.settle", source, len(settlements)):
             settled = await self._shards[source].suspense.settle(settlements)
-        await self._control_points.reached(ControlPoint.SETTLE_AFTER)
+        await self._control_points.reached(ControlPoint.SETTLE_AFTER_REPLY)
         for settlement, (item, _) in zip(settlements, answered, strict=True):
             self._observer.window((settlement.delivered_at - item.parked_at).total_seconds())
         return settled
@@ -212,18 +218,19 @@ class Carriage:
             Redirection(item.item_id, item.attempt, target=item.debtor, cause=answer.outcome)
             for item, answer in answered
         ]
-        await self._control_points.reached(ControlPoint.REDIRECT_BEFORE)
+        await self._control_points.reached(ControlPoint.RETURN_BEFORE)
         await self._shards[source].suspense.redirect(redirections)
-        await self._control_points.reached(ControlPoint.REDIRECT_AFTER)
+        await self._control_points.reached(ControlPoint.RETURN_AFTER_REPLY)
         return len(redirections)
 
     async def _need_repair(
         self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]
-    ) -> int:
+    ) -> tuple[SuspenseItem, ...]:
         suspense = self._shards[source].suspense
         for item, answer in answered:
-            await suspense.mark_needs_repair(item.item_id, item.attempt, answer.outcome)
-        return len(answered)
+            if await suspense.mark_needs_repair(item.item_id, item.attempt, answer.outcome):
+                self._observer.repair_opened()
+        return tuple(item for item, _ in answered)
 
     def _span(self, name: str, shard: int, items: int) -> AbstractContextManager[None]:
         if self._spans is None:

@@ -19,7 +19,7 @@ from sagas.carriage import Carriage
 from sagas.control_points import ControlPoint, ControlPoints
 from sagas.limits import CARRY_LIMIT_S, DESTINATION_DOWN_S, SURVEYS_KEPT
 from sagas.messages import CarryOrder, CarryReport, ConvoyOrder, HandOverOrder, Step, Survey
-from sagas.starts import ensure_route
+from sagas.starts import ensure_route, open_repairs
 from shard.shard import Shard
 from shard.suspense import Carrier, SuspenseItem
 
@@ -80,6 +80,7 @@ class ConvoyActivities:
             self._down_until[order.destination] = time.monotonic() + DESTINATION_DOWN_S
         else:
             self._down_until.pop(order.destination, None)
+        await open_repairs(self._client, order.source, carried.stuck)
         return carried.report()
 
     @activity.defn(name=Step.HAND_OVER_CONVOY)
@@ -93,6 +94,7 @@ class ConvoyActivities:
                 handed_over += await self._shards[order.source].suspense.hand_over(
                     [item.item_id for item in items], Carrier.ROUTE, destination
                 )
+                await self._control_points.reached(ControlPoint.HAND_OVER_AFTER_REPLY)
                 await self._ensure_route(order.source, destination)
         return handed_over
 

@@ -218,9 +218,9 @@ class Convoys:
         """Start a convoy and wait for its end, within bounds; None when its end is unknown."""
         order = ConvoyOrder(convoy.source, str(convoy.convoy_id))
         try:
-            await self._control_points.reached(ControlPoint.CONVOY_BEFORE_START)
             async with asyncio.timeout(CONVOY_WAIT_S):
                 handle = await self._start(client, order)
+                await self._control_points.reached(ControlPoint.DEPARTURE_AFTER_REPLY)
                 return await handle.result()
         except (RPCError, TimeoutError, WorkflowFailureError) as error:
             log.warning("convoy_end_unknown", convoy=order.convoy, error=str(error))
@@ -234,8 +234,16 @@ class Convoys:
         pause_s = START_PAUSE_S
         for _ in range(START_ATTEMPTS - 1):
             try:
-                return await start_convoy(client, order, is_eager=self._hosts_worker)
+                return await self._start_once(client, order)
             except RPCError:
                 await asyncio.sleep(pause_s)
                 pause_s *= 2
-        return await start_convoy(client, order, is_eager=self._hosts_worker)
+        return await self._start_once(client, order)
+
+    async def _start_once(
+        self, client: Client, order: ConvoyOrder
+    ) -> WorkflowHandle[ConvoyWorkflow, ConvoyResult]:
+        await self._control_points.reached(ControlPoint.DEPARTURE_BEFORE)
+        handle = await start_convoy(client, order, is_eager=self._hosts_worker)
+        await self._control_points.reached(ControlPoint.DEPARTURE_AFTER_COMMIT)
+        return handle

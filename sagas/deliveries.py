@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any
+from uuid import UUID
 
 from shard.account_numbers import clearing_account
 from shard.commands import Answer, Command, Kind, Leg, Origin
@@ -12,7 +13,6 @@ from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome
 from shard.references import request_hash
 from shard.suspense import ItemStatus, SuspenseItem
-from shard.transfers import TransferRecord
 
 
 class Verdict(Enum):
@@ -40,7 +40,7 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
     return Command(
         home=item.target,
         origin=Origin.DELIVERY,
-        reference=f"{item.item_id}:{item.attempt}",
+        reference=item.delivery_reference,
         transfer_id=item.transfer_id,
         request_hash=_hash(item, item.currency),
         currency=item.currency,
@@ -59,9 +59,13 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
 
 
 def recall_command(
-    item: ItemStatus, original: TransferRecord, details: Mapping[str, Any]
+    item: SuspenseItem | ItemStatus,
+    *,
+    transfer_id: UUID,
+    currency: str,
+    details: Mapping[str, Any],
 ) -> Command:
-    """The tombstone that keeps the present attempt of an item of ``original`` from arriving.
+    """The tombstone that keeps the present attempt of an item of that transfer from arriving.
 
     It has the delivery's own reference and hash: whichever of the two comes second is answered
     what became of the first, a delivery as much as another recall.
@@ -70,9 +74,9 @@ def recall_command(
         home=item.target,
         origin=Origin.DELIVERY,
         reference=item.delivery_reference,
-        transfer_id=original.transfer_id,
-        request_hash=_hash(item, original.currency),
-        currency=original.currency,
+        transfer_id=transfer_id,
+        request_hash=_hash(item, currency),
+        currency=currency,
         amount=item.amount,
         creditor=item.target,
         legs=(),

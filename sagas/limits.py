@@ -41,6 +41,10 @@ STEP_LIMIT_S = 6.0
 STEP_PAUSE_S = 0.05
 """First pause before a convoy's step is tried again."""
 
+UNANSWERED_KEPT = 10_000
+"""Deliveries without an answer that a worker remembers, to tell what became of them: some MB, and
+more than one that stays away holds up before its items are handed over."""
+
 DESTINATION_DOWN_S = 3.0
 """For so long convoys hand over at once what goes to a destination that did not answer."""
 
@@ -130,3 +134,38 @@ Temporal takes no shorter window."""
 SCHEDULE_CHECK_S = 10.0
 """How often a running worker sees that the sweeper's schedule is there. Without it nobody would
 find stragglers after Temporal lost its database; more often would only cost calls."""
+
+REASON_CHARS_MAX = 200
+"""Characters of the reason that an operator gives for a decision."""
+
+PERSON_CHARS_MAX = 64
+"""Characters of a person's name or user id."""
+
+WAIT_DAYS_MAX = 30
+"""Days that a person may leave an item alone; for longer the money should go back."""
+
+REPAIR_LOOK_S = 60.0
+"""First pause before a repair workflow looks again at an item that waits for a person; it doubles.
+A late convoy may have delivered it meanwhile."""
+
+REPAIR_LOOK_MAX_S = 3600.0
+"""The longest pause: a hundred looks in four days, so that histories stay short."""
+
+REPAIR_STEP_LIMIT_S = 15.0
+"""Last resort for one attempt of a repair's step; above a posting and a write with their limits."""
+
+REPAIR_DECISION_LIMIT_S = 10.0
+"""How long a decision may take with all its attempts. Temporal's UI reports an update that is not
+answered within some 20 s as a success."""
+
+REPAIR_CALL_LIMIT_S = 4.0
+"""How long a decision waits for one answer of a shard: two fit into its limit."""
+
+REPAIR_SHOW_LIMIT_S = 4.0
+"""How long the answer to a decision waits for a look at what it has changed."""
+
+REPAIRS_PER_SWEEP = 200
+"""Repair workflows of one shard that one sweep sees to; the next sweep goes on behind them."""
+
+SEARCH_ATTRIBUTES_LIMIT_S = 10.0
+"""How long a worker that starts waits for Temporal to take note of the search attributes."""

@@ -19,6 +19,9 @@ class Step(StrEnum):
     CARRY_ROUTE = "carry_route"
     LIST_SHARDS = "list_shards"
     SWEEP_SHARD = "sweep_shard"
+    LOOK_AT_ITEM = "look_at_item"
+    DECIDE_ITEM = "decide_item"
+    CARRY_ITEM = "carry_item"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,21 @@ class Observer(Protocol):
     def window(self, seconds: float) -> None:
         """An item was credited that long after its debit was committed (both by shard clocks)."""
 
+    def deliveries_unanswered(self, items: int) -> None:
+        """Deliveries of that many items were sent, and their answer stayed away."""
+
+    def deliveries_found(self, found: int, not_found: int) -> None:
+        """Deliveries that were sent again; the attempt before had been decided there, or not."""
+
+    def swept(self, shard: int, stragglers: int, *, is_complete: bool) -> None:
+        """A sweep of a shard ended, having sent off that many stragglers."""
+
+    def repair_opened(self) -> None:
+        """An item needs a person from now on."""
+
+    def repair_decided(self, choice: str) -> None:
+        """A person's decision was carried out; ``choice`` is a ``RepairChoice``."""
+
 
 class Unobserved:
     """Nobody measures."""
@@ -34,4 +49,19 @@ class Unobserved:
         """Not recorded."""
 
     def window(self, seconds: float) -> None:
+        """Not recorded."""
+
+    def deliveries_unanswered(self, items: int) -> None:
+        """Not recorded."""
+
+    def deliveries_found(self, found: int, not_found: int) -> None:
+        """Not recorded."""
+
+    def swept(self, shard: int, stragglers: int, *, is_complete: bool) -> None:
+        """Not recorded."""
+
+    def repair_opened(self) -> None:
+        """Not recorded."""
+
+    def repair_decided(self, choice: str) -> None:
         """Not recorded."""

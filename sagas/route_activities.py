@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from sagas.carriage import Carriage, Carried
 from sagas.limits import CHUNK_ITEMS, ROUTE_BEAT_S, ROUTE_CALL_LIMIT_S, ROUTE_RUN_S
 from sagas.messages import RouteOrder, RouteReport, Step
-from sagas.starts import ensure_route
+from sagas.starts import ensure_route, open_repairs
 from shard.shard import Shard
 from shard.suspense import Carrier, SuspenseItem
 
@@ -51,6 +51,7 @@ class RouteActivities:
                 order.source, order.destination, items, limit_s=ROUTE_CALL_LIMIT_S
             )
             carried += page
+            await open_repairs(self._client, order.source, page.stuck)
             if page.is_stopped:
                 raise ApplicationError(str(page.failure), type="ShardDoesNotAnswer")
             rerouted += await self._reroute(order, page.elsewhere)
@@ -81,7 +82,7 @@ class RouteActivities:
 
 def _report(carried: Carried, rerouted: int, *, has_more: bool) -> RouteReport:
     return RouteReport(
-        carried.delivered, carried.redirected, rerouted, carried.needs_repair, has_more
+        carried.delivered, carried.redirected, rerouted, len(carried.stuck), has_more
     )
 
 

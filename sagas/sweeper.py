@@ -25,6 +25,7 @@ from temporalio.service import RPCError
 
 from sagas.limits import (
     CONVOY_ITEMS,
+    REPAIRS_PER_SWEEP,
     STRAGGLER_AGE_S,
     SWEEP_CATCH_UP_S,
     SWEEP_INTERVAL_S,
@@ -33,7 +34,8 @@ from sagas.limits import (
     TASK_LIMIT_S,
 )
 from sagas.messages import ConvoyOrder, ShardSweep, Step
-from sagas.starts import TASK_QUEUE, ensure_route, start_convoy
+from sagas.observer import Observer, Unobserved
+from sagas.starts import TASK_QUEUE, ensure_repair, ensure_route, start_convoy
 from sagas.sweep_workflow import SweepWorkflow
 from shard.errors import LedgerError
 from shard.ids import new_id
@@ -47,17 +49,21 @@ _UUID7 = 7
 
 
 class Sweeper:
-    """Sends stragglers off again and sees that every route with open items runs."""
+    """Sends stragglers off again; sees that each route with open items, and each repair, runs."""
 
     def __init__(
         self,
         client: Client,
         shards: Mapping[int, Shard],
         straggler_age_s: float = STRAGGLER_AGE_S,
+        observer: Observer | None = None,
     ) -> None:
         self._client = client
         self._shards = shards
         self._straggler_age_s = straggler_age_s
+        self._observer = observer or Unobserved()
+        # Up to which item the repairs of each shard were seen to.
+        self._repairs_seen: dict[int, UUID] = {}
 
     @activity.defn(name=Step.LIST_SHARDS)
     async def list_shards(self) -> list[int]:
@@ -75,6 +81,7 @@ class Sweeper:
         try:
             async with asyncio.timeout(SWEEP_SHARD_LIMIT_S):
                 routes = await self._ensure_routes(shard)
+                await self._ensure_repairs(shard)
                 stragglers = await self._stragglers(shard)
                 for start in range(0, len(stragglers), CONVOY_ITEMS):
                     await self._send(shard, stragglers[start : start + CONVOY_ITEMS])
@@ -86,6 +93,8 @@ class Sweeper:
             failure = f"Temporal: {error.message}"
         except TimeoutError:
             failure = f"Not finished within {SWEEP_SHARD_LIMIT_S} s"
+        sent = min(len(stragglers), convoys * CONVOY_ITEMS)
+        self._observer.swept(shard, sent, is_complete=failure is None)
         return ShardSweep(shard, len(stragglers), convoys, routes, failure, expired)
 
     async def _ensure_routes(self, shard: int) -> list[int]:
@@ -93,6 +102,15 @@ class Sweeper:
         for destination in destinations:
             await ensure_route(self._client, shard, destination)
         return destinations
+
+    async def _ensure_repairs(self, shard: int) -> None:
+        """See that items in repair have their workflows; the next sweep goes on behind them."""
+        after = self._repairs_seen.pop(shard, None)
+        items = await self._shards[shard].repairs.in_repair(REPAIRS_PER_SWEEP, after)
+        for item in items:
+            await ensure_repair(self._client, shard, str(item))
+        if len(items) == REPAIRS_PER_SWEEP:
+            self._repairs_seen[shard] = items[-1]
 
     async def _stragglers(self, shard: int) -> list[SuspenseItem]:
         """Old items, but for those that an earlier sweep sent off a moment ago.

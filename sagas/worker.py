@@ -31,6 +31,7 @@ from sagas.limits import (
     CONCURRENT_LOCAL_ACTIVITIES,
     CONCURRENT_WORKFLOW_TASKS,
     SCHEDULE_CHECK_S,
+    SEARCH_ATTRIBUTES_LIMIT_S,
     SHUTDOWN_LIMIT_S,
     STICKY_WAIT_S,
     WORKER_PAUSE_MAX_S,
@@ -38,8 +39,11 @@ from sagas.limits import (
 )
 from sagas.observer import Observer
 from sagas.owners import Owners
+from sagas.repair_activities import RepairActivities
+from sagas.repair_workflow import RepairWorkflow
 from sagas.route_activities import RouteActivities
 from sagas.route_workflow import RouteWorkflow
+from sagas.search_attributes import ensure_search_attributes
 from sagas.starts import TASK_QUEUE
 from sagas.sweep_workflow import SweepWorkflow
 from sagas.sweeper import Sweeper, ensure_schedule
@@ -106,16 +110,20 @@ def build_worker(
     carriage = Carriage(shards, owners, points, observer, spans)
     convoy = ConvoyActivities(client, shards, carriage, points)
     route = RouteActivities(client, shards, carriage)
-    sweep = sweeper or Sweeper(client, shards)
+    repair = RepairActivities(shards, owners, carriage, observer, points)
+    sweep = sweeper or Sweeper(client, shards, observer=observer)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[ConvoyWorkflow, RouteWorkflow, SweepWorkflow, *workflows],
+        workflows=[ConvoyWorkflow, RouteWorkflow, RepairWorkflow, SweepWorkflow, *workflows],
         activities=[
             convoy.survey,
             convoy.carry,
             convoy.hand_over,
             route.carry,
+            repair.look,
+            repair.decide,
+            repair.carry,
             sweep.list_shards,
             sweep.sweep,
             *activities,
@@ -154,6 +162,7 @@ async def run_worker(
             activities=activities,
         )
         try:
+            await ensure_search_attributes(client, SEARCH_ATTRIBUTES_LIMIT_S)
             await ensure_schedule(client)
             pause_s = WORKER_PAUSE_S
             await _run_with_schedule(worker, client)

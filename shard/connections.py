@@ -33,6 +33,7 @@ from shard.limits import (
     READ_POOL_WAITERS_MAX,
     STATEMENT_TIMEOUT_S,
 )
+from shard.onlooker import Onlooker
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 _Row = TypeVar("_Row")
@@ -148,6 +149,7 @@ class Readers:
     """
 
     def __init__(self, dsn: str, breaker: Breaker | None = None) -> None:
+        self.onlooker: Onlooker | None = None
         self._breaker = breaker
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             serving_dsn(dsn),
@@ -249,11 +251,14 @@ class Readers:
     ) -> list[TupleRow]:
         async with self.connection() as connection:
             try:
-                return await (await connection.execute(query, parameters)).fetchall()
+                rows = await (await connection.execute(query, parameters)).fetchall()
+                if self.onlooker is not None:
+                    await self.onlooker.saw_write(query, connection)
             except psycopg.OperationalError as error:
                 if connection.broken or connection.closed:
                     raise OutcomeUnknown from error
                 raise
+            return rows
 
     def _on_silence(self) -> None:
         if self._breaker is not None:

@@ -9,6 +9,7 @@ the lane asks again with the same references until its budget is spent.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from enum import StrEnum
@@ -32,6 +33,7 @@ from shard.limits import (
     POST_RETRY_PAUSE_MAX_S,
     POST_RETRY_PAUSE_S,
 )
+from shard.onlooker import Moment, Onlooker
 from shard.posting import post_batch
 from shard.spans import Spans
 
@@ -64,6 +66,7 @@ class Crew(Protocol):
 
     boarding: Boarding | None
     spans: Spans | None
+    onlooker: Onlooker | None
     figures: LaneFigures
 
 
@@ -152,15 +155,19 @@ class Lane:
                 for waiting in batch.waiting:
                     await self._post(Batch([waiting]), convoy)
 
-    async def _send(self, connection: Connection, batch: Batch, convoy: UUID | None) -> None:
+    async def _send(
+        self, connection: Connection, batch: Batch, convoy: UUID | None
+    ) -> list[Answer]:
         figures = self._crew.figures
         self.state = LaneState.POSTING
         commands = [waiting.command for waiting in batch.waiting]
+        await self._seen(Moment.BEFORE, commands, connection)
         try:
             async with asyncio.timeout(LANE_ANSWER_LIMIT_S):
                 answers = await post_batch(
                     connection, self._number, convoy, commands, is_atomic=batch.is_atomic
                 )
+            await self._seen(Moment.AFTER_COMMIT, commands, connection)
         except TimeoutError:
             figures.batches_cut_off += 1
             self._breaker.failed()
@@ -176,17 +183,27 @@ class Lane:
         figures.batch_commands.observe(len(batch.waiting))
         for waiting, answer in zip(batch.waiting, answers, strict=True):
             waiting.succeed(_as_first_told(waiting.command, answer))
+        await self._seen(Moment.AFTER_REPLY, commands, connection)
+        return answers
+
+    async def _seen(
+        self, moment: Moment, commands: Sequence[Command], connection: Connection
+    ) -> None:
+        onlooker = self._crew.onlooker
+        if onlooker is not None:
+            await onlooker.saw_batch(moment, commands, connection)
 
     async def _ask_again(self, batch: Batch, convoy: UUID | None) -> None:
         """The reply is lost: only the same references can tell what became of the batch."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + POST_RETRY_BUDGET_S
         pause_s = POST_RETRY_PAUSE_S
-        self._crew.figures.batches_asked_again += 1
+        figures = self._crew.figures
+        figures.batches_asked_again += 1
         while loop.time() < give_up_at:
             try:
                 connection = await self._connected()
-                await self._send(connection, batch, convoy)
+                figures.answered_again(await self._send(connection, batch, convoy))
             except ShardUnavailable as error:
                 # What was never sent need not wait with those whose outcome is unknown.
                 self._queue.refuse_waiting(error)
@@ -194,6 +211,7 @@ class Lane:
                 pass  # Lost again, or rolled back by a lock time-out: still unknown.
             except psycopg.Error as error:
                 if _is_whole(batch):
+                    figures.lost_not_found += len(batch.waiting)
                     batch.fail(told(error))
                 else:
                     for waiting in batch.waiting:
@@ -204,6 +222,7 @@ class Lane:
             self.state = LaneState.ASKING_AGAIN
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, POST_RETRY_PAUSE_MAX_S)
+        figures.lost_given_up += len(batch.waiting)
         batch.fail(OutcomeUnknown())
 
     async def _connected(self) -> Connection:

@@ -22,6 +22,7 @@ from shard.lane import Boarding, Lane, LaneState
 from shard.lane_figures import LaneFigures
 from shard.lane_queue import LaneQueue, Waiting
 from shard.limits import LANE_REQUESTS_MAX, LANE_SLOW_S, LANES_PER_SHARD
+from shard.onlooker import Onlooker
 from shard.spans import Spans
 
 
@@ -42,6 +43,7 @@ class Lanes:
     ) -> None:
         self.boarding = boarding
         self.spans: Spans | None = None
+        self.onlooker: Onlooker | None = None
         self.figures = LaneFigures()
         self._dsn = dsn
         self._first_lane = process_no * lane_count

@@ -105,3 +105,7 @@ STATEMENT_CHUNK_ROWS = 500
 
 STATEMENT_BUCKET_ROWS_MIN = 20
 """Of a bucket of a statement at least so many are read at once, however many buckets there are."""
+
+SETTLEMENT_CLOCK_SLACK_S = 60.0
+"""How far the clock of the process that settled an item may be from its shard's, for a trace to
+find the voucher: more than hosts differ, and a few thousand vouchers to look through."""

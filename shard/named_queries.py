@@ -22,6 +22,7 @@ def load_queries(text: str) -> Mapping[str, LiteralString]:
     return queries
 
 
-_FILES = [files("shard") / "sql" / name for name in ("queries.sql", "reads.sql")]
+_NAMES = ("queries.sql", "reads.sql", "items.sql", "trace.sql")
+_FILES = [files("shard") / "sql" / name for name in _NAMES]
 QUERIES = load_queries("\n".join(file.read_text() for file in _FILES))
-"""The named queries of ``shard/sql/queries.sql`` and ``reads.sql``."""
+"""The named queries of these files in ``shard/sql``."""

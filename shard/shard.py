@@ -16,11 +16,14 @@ from shard.lane import Boarding
 from shard.lanes import Lanes
 from shard.limits import HOLDS_PER_BATCH, LANES_PER_SHARD
 from shard.named_queries import QUERIES
+from shard.onlooker import Onlooker
 from shard.outcomes import Outcome
 from shard.ownership import Ownership
 from shard.payment_files import PaymentFiles
+from shard.repairs import Repairs
 from shard.statements import Statements
 from shard.suspense import Suspense
+from shard.trace import Trace
 from shard.transfers import Transfers
 
 
@@ -57,6 +60,8 @@ class Shard:
         self.statements = Statements(self._readers, self.ownership)
         self.holds = Holds(self._readers, self.ownership)
         self.suspense = Suspense(self._readers, lane=process_no * lane_count)
+        self.repairs = Repairs(self._readers)
+        self.trace = Trace(self._readers, self.ownership)
         self.payment_files = PaymentFiles(self._readers, self.ownership)
         self.business_day = BusinessDay(self._readers)
         self.invariants = Invariants(number, dsn)
@@ -66,6 +71,11 @@ class Shard:
     def reads_waiting(self) -> int:
         """How many reads wait for a connection right now."""
         return self._readers.reads_waiting
+
+    def watched_by(self, onlooker: Onlooker) -> None:
+        """Let somebody look on from now on."""
+        self.lanes.onlooker = onlooker
+        self._readers.onlooker = onlooker
 
     async def open(self) -> None:
         """Start pool and lanes; succeeds also while the server is down."""

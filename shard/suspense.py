@@ -58,6 +58,11 @@ class SuspenseItem:
         """Whether it is on its way back to its debtor."""
         return self.target == self.debtor
 
+    @property
+    def delivery_reference(self) -> str:
+        """The reference of the present attempt at its target."""
+        return f"{self.item_id}:{self.attempt}"
+
 
 class ItemState(StrEnum):
     """Where an item's amount is: on its way, at its target, back, or waiting for a person."""
@@ -115,6 +120,22 @@ class OpenTotal:
     oldest_parked_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class OpenByAge:
+    """Open items alike in state, carrier, currency and age: how many, how much, since when (UTC).
+
+    ``age`` is how many of the bounds asked for it has reached; 0 is younger than all of them.
+    """
+
+    state: ItemState
+    carrier: Carrier
+    currency: str
+    age: int
+    count: int
+    amount: Decimal
+    oldest_parked_at: datetime
+
+
 class Suspense:
     """The suspense items of one shard."""
 
@@ -154,7 +175,7 @@ class Suspense:
         Items parked that far in the future count as well: a clock went wrong.
         """
         named = {"age_s": older_than_s, "row_limit": limit}
-        return [_item(row) for row in await self._readers.rows(QUERIES["stragglers"], named)]
+        return [read_item(row) for row in await self._readers.rows(QUERIES["stragglers"], named)]
 
     async def settle(self, settlements: Sequence[Settlement]) -> int:
         """Close items whose attempt was booked, and move their sum to clearing.
@@ -217,11 +238,27 @@ class Suspense:
         """What stands in suspense, by state and currency."""
         return [OpenTotal(*row) for row in await self._readers.rows(QUERIES["open_totals"])]
 
+    async def count_open(self, limit: int) -> int:
+        """How many items are open; ``limit`` if there are more."""
+        return await self._readers.value(int, QUERIES["count_open"], (limit,))
+
+    async def open_by_age(self, bounds_s: Sequence[float], limit: int) -> list[OpenByAge]:
+        """Open items by what is alike in them; of the oldest ones ``limit`` at most.
+
+        ``bounds_s`` are ages in seconds, ascending.
+        """
+        named = {"bounds_s": list(bounds_s), "row_limit": limit}
+        return [
+            OpenByAge(ItemState(state), Carrier(carrier), *rest)
+            for state, carrier, *rest in await self._readers.rows(QUERIES["open_by_age"], named)
+        ]
+
     async def _items(self, query: str, *parameters: object) -> list[SuspenseItem]:
-        return [_item(row) for row in await self._readers.rows(QUERIES[query], parameters)]
+        return [read_item(row) for row in await self._readers.rows(QUERIES[query], parameters)]
 
 
-def _item(row: TupleRow) -> SuspenseItem:
+def read_item(row: TupleRow) -> SuspenseItem:
+    """The item that a row tells of, by the columns of the queries named ``items_of_...``."""
     (item_id, attempt, debtor, origin, reference, transfer_id, target, amount, currency,
      business_date, value_date, convoy, carrier, parked_at, narrative, refusal,
      kind, trace_id) = row  # fmt: skip

@@ -6,11 +6,14 @@ Everything raises a leaf of ``Malformed``, which ends the command with exit code
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from uuid import UUID
 
 from router.limits import CUSTOMER_CHARS_MAX
+from sagas.wishes import WishMalformed
+from sagas.wishes import read_wish as check_wish
 from shard.account_numbers import parse_account_no
 from shard.errors import AccountNoMalformed, AmountMalformed, Malformed
 from shard.money import CURRENCIES, parse_amount, parse_plain_limit
@@ -33,6 +36,14 @@ class TimeMalformed(Malformed):
 
 class PairMalformed(Malformed):
     """It is written NAME=VALUE, each name once."""
+
+
+class ItemMalformed(Malformed):
+    """An item is named by its id, as ``ledger sagas list`` shows it."""
+
+
+class DecisionMalformed(Malformed):
+    """A decision cannot be read."""
 
 
 class TextMalformed(Malformed):
@@ -110,3 +121,20 @@ def read_text(text: str | None, name: str, chars_max: int = CUSTOMER_CHARS_MAX) 
     if not 1 <= len(text) <= chars_max or not text.isprintable():
         raise TextMalformed(f"A {name} has 1 to {chars_max} printable characters.")
     return text
+
+
+def read_item(text: str) -> UUID:
+    """An item's id."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ItemMalformed(f"{text!r} is no item. {ItemMalformed.__doc__}") from None
+
+
+def read_wish(words: Mapping[str, str]) -> Mapping[str, str]:
+    """A decision in the words of the update; what is wrong with it is told before it is sent."""
+    try:
+        check_wish(words, now=datetime.now(UTC))
+    except WishMalformed as error:
+        raise DecisionMalformed(str(error)) from None
+    return words

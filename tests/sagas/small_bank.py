@@ -52,9 +52,13 @@ class FirstDigit:
 class SmallBank:
     """Three shards on real servers and Temporal, and what a test does with them."""
 
-    def __init__(self, shards: Mapping[int, Shard], client: Client) -> None:
+    def __init__(
+        self, shards: Mapping[int, Shard], client: Client, owner_dsns: Mapping[int, str]
+    ) -> None:
         self.shards = shards
         self.client = client
+        self.owner_dsns = owner_dsns
+        """Of the roles that own each shard's database, for what no call allows."""
         self.owners = FirstDigit(shards)
 
     def board(self, convoys: Convoys) -> None:

@@ -31,7 +31,7 @@ async def carry(bank: SmallBank, destination: int, *items: SuspenseItem) -> Carr
 
 
 @pytest.mark.parametrize(
-    "point", [ControlPoint.DELIVER_AFTER_COMMIT, ControlPoint.SETTLE_BEFORE], ids=str
+    "point", [ControlPoint.DELIVER_AFTER_REPLY, ControlPoint.SETTLE_BEFORE], ids=str
 )
 async def test_a_delivery_whose_reply_was_lost_is_found_done(
     small_bank: SmallBank, point: ControlPoint

@@ -15,8 +15,8 @@ async def test_nothing_happens_unless_armed() -> None:
 
 async def test_an_armed_point_fails_and_the_others_are_passed() -> None:
     """A point acts only when it is named."""
-    points = from_environment({ARMED_BY: "settle.before=raise, redirect.after=raise"})
-    await points.reached(ControlPoint.SETTLE_AFTER)
+    points = from_environment({ARMED_BY: "settle.before=raise, return.after_reply=raise"})
+    await points.reached(ControlPoint.SETTLE_AFTER_REPLY)
     with pytest.raises(ControlPointFailure):
         await points.reached(ControlPoint.SETTLE_BEFORE)
 

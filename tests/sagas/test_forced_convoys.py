@@ -92,7 +92,7 @@ async def park(bank: SmallBank) -> Parked:
 
 async def deliver(bank: SmallBank, parked: Parked) -> None:
     """Deliver, and lose the reply: the credit is there, the item still parked."""
-    failing = Carriage(bank.shards, bank.owners, FailingOnce(ControlPoint.DELIVER_AFTER_COMMIT))
+    failing = Carriage(bank.shards, bank.owners, FailingOnce(ControlPoint.DELIVER_AFTER_REPLY))
     with pytest.raises(ControlPointFailure):
         await failing.carry(1, 2, [parked.item], limit_s=LIMIT_S)
 
@@ -119,9 +119,9 @@ async def test_two_convoys_with_the_same_item_pay_once(
     "point",
     [
         ControlPoint.DELIVER_BEFORE,
-        ControlPoint.DELIVER_AFTER_COMMIT,
+        ControlPoint.DELIVER_AFTER_REPLY,
         ControlPoint.SETTLE_BEFORE,
-        ControlPoint.SETTLE_AFTER,
+        ControlPoint.SETTLE_AFTER_REPLY,
     ],
     ids=str,
 )
@@ -137,7 +137,7 @@ async def test_a_late_step_of_a_convoy_changes_nothing(
     await Sweeper(small_bank.client, small_bank.shards, AT_ONCE_S).sweep(1)
     await parked.assert_ended_once()
     gate.open()
-    assert (1 if point is ControlPoint.SETTLE_AFTER else 0) == (await late).delivered
+    assert (1 if point is ControlPoint.SETTLE_AFTER_REPLY else 0) == (await late).delivered
     await parked.assert_ended_once()
 
 
@@ -162,9 +162,9 @@ async def test_a_convoy_that_is_overtaken_by_a_route_changes_nothing(
 @pytest.mark.parametrize(
     "point",
     [
-        ControlPoint.DELIVER_AFTER_COMMIT,
+        ControlPoint.DELIVER_AFTER_REPLY,
         ControlPoint.SETTLE_BEFORE,
-        ControlPoint.SETTLE_AFTER,
+        ControlPoint.SETTLE_AFTER_REPLY,
     ],
     ids=str,
 )

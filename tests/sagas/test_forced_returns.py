@@ -135,7 +135,7 @@ async def test_an_account_opened_after_a_refusal_is_not_paid_by_it(small_bank: S
 
 
 @pytest.mark.parametrize(
-    "point", [ControlPoint.DELIVER_BEFORE, ControlPoint.REDIRECT_BEFORE], ids=str
+    "point", [ControlPoint.DELIVER_BEFORE, ControlPoint.RETURN_BEFORE], ids=str
 )
 async def test_a_carrier_held_up_while_the_money_returned_changes_nothing(
     way_to_frozen: Way, point: ControlPoint
@@ -154,7 +154,7 @@ async def test_a_carrier_held_up_while_the_money_returned_changes_nothing(
 
 async def test_two_carriers_with_the_same_refusal_start_one_return(way_to_frozen: Way) -> None:
     """Both redirect the first attempt; the item is in its second one, not in a third."""
-    gate, way = Gate(ControlPoint.REDIRECT_BEFORE, holds=2), way_to_frozen
+    gate, way = Gate(ControlPoint.RETURN_BEFORE, holds=2), way_to_frozen
     item = await way.item()
     both = [asyncio.create_task(way.carry(item, gate)) for _ in range(2)]
     await gate.arrived()
@@ -170,7 +170,7 @@ async def test_a_redirection_whose_reply_is_lost_is_not_repeated(way_to_frozen: 
     way = way_to_frozen
     item = await way.item()
     with pytest.raises(ControlPointFailure):
-        await way.carry(item, FailingOnce(ControlPoint.REDIRECT_AFTER))
+        await way.carry(item, FailingOnce(ControlPoint.RETURN_AFTER_REPLY))
     assert 0 == await way.carry(item)
     assert 2 == (await way.item()).attempt
     await way.bring_back()
@@ -179,7 +179,7 @@ async def test_a_redirection_whose_reply_is_lost_is_not_repeated(way_to_frozen: 
 
 @pytest.mark.parametrize(
     "point",
-    [ControlPoint.DELIVER_BEFORE, ControlPoint.DELIVER_AFTER_COMMIT, ControlPoint.SETTLE_BEFORE],
+    [ControlPoint.DELIVER_BEFORE, ControlPoint.DELIVER_AFTER_REPLY, ControlPoint.SETTLE_BEFORE],
     ids=str,
 )
 async def test_a_return_with_two_carriers_at_once_is_booked_once(

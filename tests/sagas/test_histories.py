@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,24 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from sagas.convoy_workflow import ConvoyWorkflow
 from sagas.messages import ConvoyOrder, ConvoyResult
+from sagas.repair_workflow import RepairWorkflow
 from sagas.route_workflow import RouteWorkflow
-from sagas.starts import TASK_QUEUE, ensure_route, start_convoy
+from sagas.starts import TASK_QUEUE, convoy_workflow_id, ensure_route, start_convoy
 from sagas.sweep_workflow import SweepWorkflow
+from sagas.sweeper import Sweeper
 from shard.accounts import AccountStatus
+from shard.commands import Origin
 from shard.ids import new_id
 from shard.suspense import Carrier
 from tests.sagas.small_bank import SmallBank
+from tests.sagas.stuck_items import UNKNOWN_SHARD, left_alone, refused_by_all, words
+from tests.support.bank import account_no
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 _A_SECOND = timedelta(seconds=1)
 _PROCESS = re.compile(r"^[0-9]+@.*")
-UNKNOWN_SHARD = 9
-WORKFLOWS = [ConvoyWorkflow, RouteWorkflow, SweepWorkflow]
+AT_ONCE_S = -60.0
+WORKFLOWS = [ConvoyWorkflow, RouteWorkflow, RepairWorkflow, SweepWorkflow]
 AnyHandle = WorkflowHandle[Any, Any]
 
 
@@ -97,6 +102,59 @@ async def route_delivered(bank: SmallBank) -> AnyHandle:
     return handle
 
 
+async def repair_returned(bank: SmallBank) -> AnyHandle:
+    """An operator gives back what was on its way."""
+    stuck = await left_alone(bank, await bank.open_account(2))
+    await stuck.decide("return")
+    await stuck.handle.result()
+    return stuck.handle
+
+
+async def repair_retried(bank: SmallBank) -> AnyHandle:
+    """What nobody could have is delivered again once its debtor can have it."""
+    stuck = await refused_by_all(bank)
+    await stuck.set_debtor("open")
+    await stuck.decide("retry")
+    await stuck.handle.result()
+    return stuck.handle
+
+
+async def repair_redirected(bank: SmallBank) -> AnyHandle:
+    """An operator sends it to another account, after a decision that was refused."""
+    stuck = await refused_by_all(bank)
+    await stuck.refusal(words("redirect", account=str(account_no(3))))
+    await stuck.decide("redirect", account=str(await bank.open_account(3)))
+    await stuck.handle.result()
+    await stuck.set_debtor("open")
+    return stuck.handle
+
+
+async def repair_put_off(bank: SmallBank) -> AnyHandle:
+    """It is left alone for a moment, and then delivered by itself."""
+    stuck = await refused_by_all(bank)
+    await stuck.set_debtor("open")
+    until = datetime.now(UTC) + timedelta(seconds=3)
+    await stuck.decide("wait", until=until.isoformat(timespec="seconds"))
+    await stuck.handle.result()
+    return stuck.handle
+
+
+async def convoy_swept(bank: SmallBank) -> AnyHandle:
+    """Its convoy was terminated by hand; the sweeper sends it off with another one."""
+    debtor, reference = await bank.park(await bank.open_account(2))
+    item = await bank.item_of(debtor, reference)
+    first = await start_convoy(bank.client, ConvoyOrder(1, str(item.convoy)), is_eager=False)
+    await first.terminate("by hand")
+    await Sweeper(bank.client, bank.shards, straggler_age_s=AT_ONCE_S).sweep(1)
+    convoy = (await bank.ended(debtor, reference)).convoy
+    repairs = bank.shards[1].repairs
+    (record,) = await repairs.of_transfer(debtor, Origin.CLIENT, reference)
+    assert convoy != record.item.convoy
+    handle = bank.client.get_workflow_handle(convoy_workflow_id(1, str(record.item.convoy)))
+    await handle.result()
+    return handle
+
+
 async def sweep_done(bank: SmallBank) -> AnyHandle:
     """Three shards are swept."""
     handle = await bank.client.start_workflow(
@@ -116,7 +174,12 @@ SHAPES: dict[str, Callable[[SmallBank], Awaitable[AnyHandle]]] = {
         convoy_returned,
         convoy_unreachable,
         convoy_waited,
+        convoy_swept,
         route_delivered,
+        repair_returned,
+        repair_retried,
+        repair_redirected,
+        repair_put_off,
         sweep_done,
     )
 }

@@ -20,7 +20,7 @@ from tests.shard.own_server import (
     make_shard,
     opened,
 )
-from tests.shard.test_suspense import booked, park
+from tests.shard.parked import booked, park
 from tests.support.bank import BUSINESS_DATE, account_no, open_account, transfer
 
 

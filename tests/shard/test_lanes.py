@@ -293,6 +293,12 @@ class LosesReplies:
         return answers
 
 
+def lost(shard: Shard) -> tuple[int, int, int]:
+    """Commands without a reply: found decided, found undecided, given up."""
+    told = shard.lanes.figures
+    return told.lost_found, told.lost_not_found, told.lost_given_up
+
+
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_lost_reply_is_asked_for_again(
     times: int, shards: Shards, servers: Databases, monkeypatch: pytest.MonkeyPatch
@@ -311,6 +317,7 @@ async def test_a_lost_reply_is_asked_for_again(
     assert [False, False] == [answer.is_replay for answer in answers]
     assert MoneyState.POSTED is answers[0].money_state
     assert Figures(Decimal(60), 1) == await figures(shards[1], creditor)
+    assert (2, 0, 0) == lost(shards[1])
 
 
 async def test_an_answer_that_stays_away_is_unknown(
@@ -324,6 +331,7 @@ async def test_an_answer_that_stays_away_is_unknown(
 
     with pytest.raises(OutcomeUnknown):
         await shards[1].lanes.post(command)
+    assert (0, 0, 1) == lost(shards[1])
     answer = await shards[1].lanes.post(again(command))
 
     assert (Outcome.POSTED, True) == (answer.outcome, answer.is_replay)

@@ -1,0 +1,98 @@
+"""Decisions of operators on items, sent to the repair workflow of each.
+
+An item that no repair holds yet is taken out of the hands of its convoy or route first. Whatever
+these still do with it is harmless: the item alone decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+from uuid import UUID
+
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from router.errors import DecisionRefused, TemporalUnavailable
+from router.limits import DECISION_PAUSE_S, DECISION_WAIT_S
+from router.saga_reads import SagaReads
+from sagas.repair_messages import DECIDE, DecisionReport, RepairResult
+from sagas.repair_workflow import RepairWorkflow
+from sagas.starts import ensure_repair
+from shard.errors import OutcomeUnknown
+from shard.repairs import ItemRecord
+from shard.shard import Shard
+from shard.suspense import Carrier
+
+_NOT_YET: Final = "NotYet"
+
+
+class Repairs:
+    """The use cases around items that need a person."""
+
+    def __init__(
+        self,
+        shards: Mapping[int, Shard],
+        reads: SagaReads,
+        temporal: Callable[[], Awaitable[Client]],
+    ) -> None:
+        self._shards = shards
+        self._reads = reads
+        self._temporal = temporal
+
+    async def decide(self, item_id: UUID, words: Mapping[str, Any]) -> DecisionReport:
+        """Have a decision carried out; ``words`` are those of the update ``decide``.
+
+        Raises ``NotFound``, ``DecisionRefused`` with the reason, ``TemporalUnavailable`` where
+        nobody was told, and ``OutcomeUnknown`` where no answer came.
+        """
+        source, record = await self._open(item_id)
+        client = await self._temporal()
+        if record.item.carrier is not Carrier.REPAIR:
+            await self._shards[source].suspense.hand_over([item_id], Carrier.REPAIR)
+        try:
+            handle = await ensure_repair(client, source, str(item_id))
+        except RPCError as error:
+            raise TemporalUnavailable from error
+        try:
+            async with asyncio.timeout(DECISION_WAIT_S):
+                return await _decided(handle, words)
+        except (TimeoutError, RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+            # It may have arrived, and its workflow ended, before the decision did.
+            await self._open(item_id)
+            message = "No answer came in time; see what became of it before deciding again."
+            raise OutcomeUnknown(message) from error
+
+    async def _open(self, item_id: UUID) -> tuple[int, ItemRecord]:
+        """An item that can be decided on, and its source; raises ``NotFound`` and refuses."""
+        (saga,) = await self._reads.find(item_id)
+        if not saga.record.is_open:
+            state = saga.record.state
+            raise DecisionRefused(f"It is {state} already; nothing is left to decide.")
+        return saga.source, saga.record
+
+
+async def _decided(
+    handle: WorkflowHandle[RepairWorkflow, RepairResult], words: Mapping[str, Any]
+) -> DecisionReport:
+    """Send the update; a repair that has just begun is told again in a moment."""
+    while True:
+        try:
+            report: DecisionReport = await handle.execute_update(
+                DECIDE, dict(words), result_type=DecisionReport
+            )
+            return report
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            if not isinstance(cause, ApplicationError):
+                raise DecisionRefused(str(cause)) from error
+            if cause.type != _NOT_YET:
+                raise DecisionRefused(cause.message) from error
+        await asyncio.sleep(DECISION_PAUSE_S)
