@@ -12,6 +12,7 @@ from router.cli import (
     hold_commands,
     operation_commands,
     payroll_commands,
+    saga_commands,
     service_commands,
     stack_commands,
 )
@@ -19,6 +20,7 @@ from router.cli.demo_command import demo
 from router.cli.exit_codes import MEANINGS
 from router.cli.progress import ProgressStyle
 from router.cli.runner import Invocation
+from router.cli.trace_command import trace
 from router.cli.transfer_command import reverse, transfer
 
 _HELP = """A bank's ledger on many PostgreSQL shards.
@@ -50,6 +52,8 @@ def build() -> typer.Typer:
     app.command()(reverse)
     app.add_typer(hold_commands.app, name="holds", no_args_is_help=True)
     app.add_typer(payroll_commands.app, name="payroll", no_args_is_help=True)
+    app.add_typer(saga_commands.app, name="sagas", no_args_is_help=True)
+    app.command()(trace)
     app.add_typer(operation_commands.eod, name="eod", no_args_is_help=True)
     app.command()(operation_commands.check)
     app.command()(demo)

@@ -56,19 +56,37 @@ def serve(
     run(ctx, work, as_json=as_json, serves=True, log_level=_log_level())
 
 
-def worker(ctx: typer.Context, folder: Folder = None, as_json: AsJson = False) -> None:
+def worker(
+    ctx: typer.Context,
+    folder: Folder = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Serve /metrics there. [LEDGER_WORKER_METRICS_PORT, else none]"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Run the sagas' worker alone, until a signal comes: for more power than the API's own."""
 
     async def work(terminal: Terminal) -> None:
         from router import process_memory
         from router.cli.bank_settings import bank_settings
-        from router.telemetry import tracing_from_environment
+        from router.http.worker_metrics import metrics_served
+        from router.telemetry import Metrics, tracing_from_environment
         from router.wiring import Bank
 
+        _override("LEDGER_WORKER_METRICS_PORT", metrics_port)
         settings = bank_settings(folder).model_copy(update={"run_worker": True})
-        async with Bank(settings, tracing=tracing_from_environment()):
+        metrics, tracing = Metrics(), tracing_from_environment()
+        async with (
+            Bank(settings, observer=metrics, tracing=tracing) as bank,
+            metrics_served(bank, metrics) as url,
+        ):
             process_memory.settle()
             terminal.note(f"The worker runs, with Temporal at {settings.temporal_address}.")
+            if url is not None:
+                terminal.note(f"Its metrics are at {url}.")
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
