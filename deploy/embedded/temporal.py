@@ -34,7 +34,7 @@ SEARCH_ATTRIBUTES: Mapping[str, str] = {
 # Write-ahead logging nearly doubles the workflows per second; NORMAL still survives a crash of
 # the server. Waiting for a lock is better than failing on it.
 _PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL", "busy_timeout": "5000"}
-_DYNAMIC_CONFIGURATION = {
+DYNAMIC_CONFIGURATION: Mapping[str, str] = {
     "system.enableEagerWorkflowStart": "true",
     "system.enableActivityEagerExecution": "true",
     "history.shardIOConcurrency": "8",
@@ -103,7 +103,7 @@ class TemporalServer:
         options += ["--db-filename", str(self.folder / "temporal.db"), "--namespace", NAMESPACE]
         for option, settings in (
             ("--sqlite-pragma", _PRAGMAS),
-            ("--dynamic-config-value", _DYNAMIC_CONFIGURATION),
+            ("--dynamic-config-value", DYNAMIC_CONFIGURATION),
             ("--search-attribute", SEARCH_ATTRIBUTES),
         ):
             for name, value in settings.items():

@@ -33,6 +33,7 @@ _TOP_LEVEL = {
     "LICENSE",
 }
 _TEST_FOLDERS = {"unit", "shard", "sagas", "hotaccounts", "router", "contract", "contention"} | {
+    "browser",
     "chaos",
     "benchmarks",
     "support",

@@ -24,9 +24,11 @@ from router.bulk import Result
 from router.errors import NotOneShard
 from router.http.app import create_app
 from router.range_map import MappedRange, RangeMap
+from router.suspense_gauge import SuspenseGauge
 from router.telemetry import Metrics
 from router.transfer_requests import TransferRequest
 from router.transfers import Submitted, Transfers
+from router.watch import Watch
 from router.wiring import Bank
 from shard.accounts import Account, AccountChange, AccountKind, AccountStatus
 from shard.balances import Balance
@@ -37,8 +39,9 @@ from shard.lane import LaneState
 from shard.lane_figures import LaneFigures
 from shard.outcomes import Outcome
 from shard.ownership import OwnedRange, RangeState
+from shard.shard import Shard
 from shard.statements import EntryPage
-from shard.suspense import OpenTotal
+from shard.suspense import Carrier, ItemState, OpenByAge
 from shard.transfers import TransferRecord
 from tests.support.scripted_movements import ScriptedHolds, ScriptedReversals
 from tests.support.scripted_statement import (
@@ -287,10 +290,16 @@ class ScriptedShard:
             OwnedRange(1002, first + 500, first + 1000, 2, RangeState.FENCED, 9),
         ]
 
-    async def open_totals(self) -> list[OpenTotal]:
+    async def count_open(self, limit: int) -> int:
         """Two amounts under way."""
         self._may_fail()
-        return [OpenTotal("parked", "EUR", 2, Decimal("40.0000"), POSTED_AT)]
+        return 2
+
+    async def open_by_age(self, bounds_s: Sequence[float], limit: int) -> list[OpenByAge]:
+        """They are between ten seconds and a minute old."""
+        self._may_fail()
+        amount = Decimal("40.0000")
+        return [OpenByAge(ItemState.PARKED, Carrier.ROUTE, "EUR", 1, 2, amount, POSTED_AT)]
 
     def _may_fail(self) -> None:
         if self.is_down:
@@ -333,6 +342,8 @@ class ScriptedBank:
         self.statements = ScriptedStatements()
         self.convoys = ScriptedConvoys()
         self.temporal: object | None = object()
+        self.suspense = SuspenseGauge(self.shards, items_max=100)
+        self.watch = Watch(cast(dict[int, Shard], self.shards), self.suspense, lambda: None)
 
 
 @asynccontextmanager

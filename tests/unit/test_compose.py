@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
+from temporalio.common import SearchAttributeKey
 
+from deploy.embedded.temporal import DYNAMIC_CONFIGURATION, SEARCH_ATTRIBUTES
+from sagas import search_attributes
 from tests.support import house_rules
 
 ROOT = Path(__file__).parents[2]
@@ -258,6 +262,25 @@ def test_the_ledger_runs_with_few_rights(name: str) -> None:
 def test_workflows_cannot_be_terminated_from_the_ui() -> None:
     """Terminating a workflow strands money, so the UI does not offer it."""
     assert "true" == environment("temporal-ui")["TEMPORAL_WORKFLOW_TERMINATE_DISABLED"]
+
+
+def test_temporal_is_told_the_same_everywhere() -> None:
+    """The server of docker-compose.yml has the dynamic configuration of the embedded one."""
+    told = yaml.safe_load((ROOT / "deploy/docker/temporal/dynamic-config.yaml").read_text())
+    values = {name: json.dumps(rule["value"]) for name, [rule] in told.items()}
+
+    assert dict(DYNAMIC_CONFIGURATION) == values
+
+
+def test_repairs_can_be_searched_by_what_they_set() -> None:
+    """The namespace knows the search attributes that the sagas set, as the embedded one does."""
+    script = (ROOT / "deploy/docker/temporal/namespace.sh").read_text()
+    registered = dict(re.findall(r"--name (\w+) --type (\w+)", script))
+    keys = [key for key in vars(search_attributes).values() if isinstance(key, SearchAttributeKey)]
+    written = {key.name: key.indexed_value_type.name.capitalize() for key in keys}
+
+    assert written == registered
+    assert written == dict(SEARCH_ATTRIBUTES)
 
 
 def test_everybody_means_the_same_namespace() -> None:
