@@ -12,17 +12,20 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
-from router.errors import NotOneShard, refusal
+from router.errors import NotOneShard, SuspenseFull, refusal
 from router.limits import MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, REQUEST_BUDGET_S
 from router.patience import Patience
 from router.routing import Routes
 from router.submission import out_of_patience, refused
+from router.suspense_gauge import SuspenseGauge
 from router.transfer_requests import TransferRequest, checked, record_of
 from router.transfers import Submitted, Transfers
+from sagas.room import Room
 from shard.commands import Answer, Command, Origin
 from shard.errors import LedgerError, OutcomeUnknown, ShardUnavailable
 from shard.outcomes import MEANINGS, Outcome
@@ -52,15 +55,20 @@ class _Answered(NamedTuple):
 class Bulk:
     """The use cases around many transfers."""
 
-    def __init__(self, routes: Routes, transfers: Transfers) -> None:
+    def __init__(
+        self, routes: Routes, transfers: Transfers, suspense: SuspenseGauge, room: Room
+    ) -> None:
         self._routes = routes
         self._transfers = transfers
+        self._suspense = suspense
+        self._room = room
 
     async def submit_many(self, requests: Sequence[TransferRequest]) -> list[Result]:
         """Book many transfers; one result each, in their order.
 
-        Waits for room in the shards' queues instead of ``Overloaded``. What belongs to a range
-        that moves is asked for again for ``REQUEST_BUDGET_S``. Never raises a ``LedgerError``.
+        Waits for room in the shards' queues instead of ``Overloaded``; a transfer to another
+        shard may be told ``SuspenseFull``. What belongs to a range that moves is asked for again
+        for ``REQUEST_BUDGET_S``. Never raises a ``LedgerError``.
         """
         results: dict[int, Result] = {}
         left = _checked(requests, results)
@@ -118,11 +126,17 @@ class Bulk:
     async def _post_on(
         self, shard: int, mine: Sequence[tuple[_Asked, Command]], results: dict[int, Result]
     ) -> list[_Answered]:
+        mine, parking = self._with_room(shard, mine, results)
+        commands = [command for _, command in mine]
+        room = self._room.taken(parking) if parking else nullcontext()
         try:
-            answers = await self._routes.shards[shard].lanes.post_each([c for _, c in mine])
+            async with room:
+                answers = await self._routes.shards[shard].lanes.post_each(commands)
         except ShardUnavailable as error:
             results |= {each.place: error for each, _ in mine}
             return []
+        finally:
+            self._suspense.end(shard, parking)
         answered = []
         for (each, command), answer in zip(mine, answers, strict=True):
             if isinstance(answer, Answer):
@@ -130,6 +144,23 @@ class Bulk:
             else:
                 results[each.place] = answer
         return answered
+
+    def _with_room(
+        self, shard: int, mine: Sequence[tuple[_Asked, Command]], results: dict[int, Result]
+    ) -> tuple[Sequence[tuple[_Asked, Command]], int]:
+        """Those whose amounts for other shards may be parked, and how many amounts these are."""
+        parking = 0
+        if not any(command.parked for _, command in mine):
+            return mine, parking
+        let_in = []
+        for each, command in mine:
+            amounts = len(command.parked)
+            if amounts and not self._suspense.begin(shard, amounts):
+                results[each.place] = SuspenseFull()
+            else:
+                let_in.append((each, command))
+                parking += amounts
+        return let_in, parking
 
     async def _one_shard(
         self, asked: Sequence[_Asked], results: dict[int, Result]

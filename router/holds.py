@@ -16,6 +16,7 @@ from functools import partial
 from router.errors import refusal
 from router.routing import Routes
 from router.submission import Routed, Submission, refused
+from router.suspense_gauge import SuspenseGauge
 from router.transfer_requests import check_amount, check_customers, check_two_accounts, record_of
 from router.transfers import Submitted
 from shard.commands import Command, Kind, Origin, Terms
@@ -84,9 +85,9 @@ class Holds:
     ``ShardUnavailable``, ``Overloaded`` and ``OutcomeUnknown`` as transfers do.
     """
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, suspense: SuspenseGauge) -> None:
         self._routes = routes
-        self._submission = Submission(routes)
+        self._submission = Submission(routes, suspense)
 
     async def get(self, account: int, reference: str) -> Hold:
         """A hold as it stands now."""

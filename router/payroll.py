@@ -42,6 +42,7 @@ from router.payroll_lines import (
 from router.payroll_posting import post_payments
 from router.payroll_spool import spooled
 from router.routing import Routes
+from router.suspense_gauge import SuspenseGauge
 from shard.accounts import AccountStatus
 from shard.commands import MoneyState, Origin
 from shard.errors import NotFound, Unavailable
@@ -100,9 +101,12 @@ def report_path(path: Path) -> Path:
 class Payroll:
     """The use cases around payment files."""
 
-    def __init__(self, routes: Routes, accounts: Accounts, iban: Iban) -> None:
+    def __init__(
+        self, routes: Routes, accounts: Accounts, suspense: SuspenseGauge, iban: Iban
+    ) -> None:
         self._routes = routes
         self._accounts = accounts
+        self._suspense = suspense
         self._iban = iban
 
     async def submit(
@@ -198,7 +202,7 @@ class Payroll:
         async for chunk in _chunks(file.spool):
             sorted_lines = [self._sort(file, line) for line in chunk]
             payments = [each for each in sorted_lines if isinstance(each, Payment)]
-            answers = await post_payments(self._routes, file.employer, payments)
+            answers = await post_payments(self._routes, self._suspense, file.employer, payments)
             booked += sum(
                 1 for each in answers if each.outcome is Outcome.POSTED and not each.is_replay
             )

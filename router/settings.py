@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_va
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from router.errors import SettingsInvalid
+from router.limits import SUSPENSE_ITEMS_MAX
 from shard.limits import LANES_PER_SHARD, SYSTEM_ACCOUNT_BUCKETS
 
 SECRETS_DIR_VARIABLE = "LEDGER_SECRETS_DIR"
@@ -65,7 +66,9 @@ class Settings(BaseSettings):
 
     lanes_per_shard: int = Field(default=LANES_PER_SHARD, ge=1, le=SYSTEM_ACCOUNT_BUCKETS)
     process_no: int = Field(default=0, ge=0, le=999)
+    suspense_items_max: int = Field(default=SUSPENSE_ITEMS_MAX, ge=0)
     run_worker: bool = True
+    worker_metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     bank_code: str = Field(default="99000001", pattern=r"^[A-Z0-9]{1,12}$")

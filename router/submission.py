@@ -11,6 +11,7 @@ from router.errors import AccountUnassigned, RoutesUnknown, refusal
 from router.limits import LAST_TRY_S, MOVING_PAUSE_FIRST_S, MOVING_PAUSE_MAX_S, REQUEST_BUDGET_S
 from router.patience import Patience
 from router.routing import Routes
+from router.suspense_gauge import SuspenseGauge
 from router.transfer_requests import movement
 from shard.commands import Answer, Command, Leg, ParkedAmount
 from shard.errors import RangeMoving, Refused, Unavailable
@@ -32,8 +33,9 @@ class Movement:
 class Submission:
     """The way of one command to an answer that is not "not here" or "not now"."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, suspense: SuspenseGauge) -> None:
         self._routes = routes
+        self._suspense = suspense
 
     async def movement(self, debtor: int, creditor: int, amount: Decimal) -> Movement:
         """Where and how to book a payment, by what the range map says now."""
@@ -48,7 +50,7 @@ class Submission:
         """Post what ``route`` says, and again by what was learnt, for ``budget_s`` seconds.
 
         Raises ``RangeMoving`` or ``RoutesUnknown`` after that, ``Refused`` for an account that
-        no range holds, and what lanes raise.
+        no range holds, ``SuspenseFull``, and what lanes raise.
         """
         routes = self._routes
         patience = Patience(budget_s, first_s=MOVING_PAUSE_FIRST_S, longest_s=MOVING_PAUSE_MAX_S)
@@ -57,9 +59,12 @@ class Submission:
                 shard, command = await route()
             except AccountUnassigned:
                 raise refusal(Outcome.ACCOUNT_UNKNOWN) from None
-            answer = await routes.shards[shard].lanes.post(
-                command, patience.deadline_for(LAST_TRY_S)
-            )
+            deadline = patience.deadline_for(LAST_TRY_S)
+            if command.parked:
+                with self._suspense.parking(shard, len(command.parked)):
+                    answer = await routes.shards[shard].lanes.post(command, deadline)
+            else:
+                answer = await routes.shards[shard].lanes.post(command, deadline)
             if not MEANINGS[answer.outcome].is_retryable:
                 return command, answer
             if answer.outcome is Outcome.NOT_OWNER:

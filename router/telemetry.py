@@ -19,6 +19,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from router.saga_metrics import SagaMetrics
 from shard.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -44,13 +45,9 @@ _SECRET_IN_TEXT = re.compile(
 _REQUEST_BUCKETS_S = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
-_WINDOW_BUCKETS_S = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-)  # fmt: skip
-_CONVOY_BUCKETS_ITEMS = (1, 2, 5, 10, 25, 50, 100, 200, 300, 400, 500)
 
 
-class Metrics:
+class Metrics(SagaMetrics):
     """The counters and histograms of one process; each instance has its own registry.
 
     It is the sagas' ``Observer`` too.
@@ -61,6 +58,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        super().__init__(self.registry)
         self.request_seconds = Histogram(
             "ledger_http_request_seconds",
             "Time from the first byte of a request to the last byte of its answer.",
@@ -85,45 +83,6 @@ class Metrics:
             ["operation", "outcome"],
             registry=self.registry,
         )
-        self._convoy_items = Histogram(
-            "ledger_convoy_items",
-            "Amounts in a convoy when it left.",
-            buckets=_CONVOY_BUCKETS_ITEMS,
-            registry=self.registry,
-        )
-        self._convoy_seconds = Histogram(
-            "ledger_convoy_seconds",
-            "Time from a convoy's departure to its known end.",
-            buckets=_WINDOW_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._convoys_left = Counter(
-            "ledger_convoys_left_to_sweeper",
-            "Convoys that could not be started or followed; the sweeper carries their items.",
-            registry=self.registry,
-        )
-        self._window_seconds = Histogram(
-            "ledger_cross_shard_window_seconds",
-            "Time from the commit of the debit to the commit of the credit, by the shards' clocks.",
-            buckets=_WINDOW_BUCKETS_S,
-            registry=self.registry,
-        )
-
-    def convoy_departed(self, items: int) -> None:
-        """A convoy left with that many amounts."""
-        self._convoy_items.observe(items)
-
-    def convoy_ended(self, seconds: float) -> None:
-        """A convoy is known to have ended, that long after it left."""
-        self._convoy_seconds.observe(seconds)
-
-    def convoy_left_to_sweeper(self) -> None:
-        """A convoy's items are the sweeper's now."""
-        self._convoys_left.inc()
-
-    def window(self, seconds: float) -> None:
-        """An amount was credited that long after its debit; two clocks may disagree a little."""
-        self._window_seconds.observe(max(0.0, seconds))
 
 
 def tracing_from_environment() -> Tracing | None:

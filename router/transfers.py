@@ -15,6 +15,7 @@ from router.limits import REQUEST_BUDGET_S, WAIT_PAUSE_FIRST_S, WAIT_PAUSE_MAX_S
 from router.patience import Patience
 from router.routing import Routes
 from router.submission import Routed, Submission, refused
+from router.suspense_gauge import SuspenseGauge
 from router.transfer_requests import (
     TransferRequest,
     checked,
@@ -38,9 +39,9 @@ class Submitted:
 class Transfers:
     """The use cases around one transfer."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, suspense: SuspenseGauge) -> None:
         self._routes = routes
-        self._submission = Submission(routes)
+        self._submission = Submission(routes, suspense)
 
     async def submit(
         self, request: TransferRequest, *, budget_s: float = REQUEST_BUDGET_S
@@ -48,8 +49,9 @@ class Transfers:
         """Book a transfer, or find that it was booked before.
 
         Raises ``Malformed``; ``Refused`` with the outcome (``RefusalReplayed`` for a refusal
-        already stored); ``RangeMoving`` after waiting ``budget_s``; ``ShardUnavailable`` and
-        ``Overloaded`` (nothing happened); ``OutcomeUnknown`` (repeat it as it is).
+        already stored); ``RangeMoving`` after waiting ``budget_s``; ``ShardUnavailable``,
+        ``Overloaded`` and ``SuspenseFull`` (nothing happened); ``OutcomeUnknown`` (repeat it as
+        it is).
         """
         fingerprint = checked(request)
         command, answer = await self._submission.post(

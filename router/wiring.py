@@ -91,7 +91,6 @@ class Bank:
         self.transfers = Transfers(self.routes, self.suspense)
         self.reversals = Reversals(self.routes, self.transfers, self.suspense)
         self.holds = Holds(self.routes, self.suspense)
-        self.bulk = Bulk(self.routes, self.transfers, self.suspense)
         iban = Iban(settings.iban_country, settings.bank_code)
         self.statements = Statements(self.routes, iban)
         self.payroll = Payroll(self.routes, self.accounts, self.suspense, iban)
@@ -114,6 +113,7 @@ class Bank:
             observer=observer,
             spans=tracing,
         )
+        self.bulk = Bulk(self.routes, self.transfers, self.suspense, self.convoys.room)
         for number, shard in self.shards.items():
             shard.lanes.spans = tracing
             shard.lanes.boarding = self.convoys.platform(number)

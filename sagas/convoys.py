@@ -34,6 +34,7 @@ from sagas.limits import (
 )
 from sagas.messages import ConvoyOrder, ConvoyResult
 from sagas.observer import Observer, Unobserved
+from sagas.room import Room
 from sagas.starts import start_convoy
 from shard.ids import new_id
 from shard.spans import Spans
@@ -42,13 +43,15 @@ log = structlog.get_logger()
 
 
 class _Convoy:
-    __slots__ = ("batches_under_way", "causes", "convoy_id", "items", "source")
+    __slots__ = ("batches_under_way", "boarded_at", "causes", "convoy_id", "items", "source")
 
     def __init__(self, source: int) -> None:
         self.source = source
         self.convoy_id = new_id()
         self.batches_under_way = 0
         self.items = 0
+        self.boarded_at = 0.0
+        """When its first batch was sent, by the clock of the convoys."""
         self.causes: list[object] = []
 
 
@@ -86,6 +89,7 @@ class Convoys:
         spans: Spans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.room = Room()
         self._client: Client | None = None
         self._hosts_worker = hosts_worker
         self._departures = departures or Departures()
@@ -131,6 +135,8 @@ class Convoys:
     def board(self, source: int) -> UUID:
         """Stamp the next batch of ``source`` with the open convoy."""
         convoy = self._open[source]
+        if not convoy.boarded_at:
+            convoy.boarded_at = self._clock()
         convoy.batches_under_way += 1
         self._boarding[convoy.convoy_id] = convoy
         return convoy.convoy_id
@@ -140,6 +146,7 @@ class Convoys:
         convoy = self._boarding[convoy_id]
         convoy.batches_under_way -= 1
         convoy.items += items
+        self.room.parked(items)
         if self._spans is not None and items:
             convoy.causes.append(self._spans.here())
         if not convoy.batches_under_way:
@@ -152,7 +159,7 @@ class Convoys:
         self._open[convoy.source] = _Convoy(convoy.source)
         self._closed.append(convoy)
         if len(self._closed) > CONVOYS_WAITING:
-            self._closed.popleft()
+            self.room.arrived(self._closed.popleft().items, None)
             self._observer.convoy_left_to_sweeper()
 
     def _dispatch(self) -> None:
@@ -204,6 +211,8 @@ class Convoys:
             seconds = self._clock() - left_at
             is_clean = result is not None and result.is_clean
             self._departures.ended(convoy.items, seconds if is_clean else None)
+            crossing_s = self._clock() - convoy.boarded_at
+            self.room.arrived(convoy.items, crossing_s if is_clean else None)
             if result is not None:
                 self._observer.convoy_ended(seconds)
             self._dispatch()

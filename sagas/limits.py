@@ -169,3 +169,19 @@ REPAIRS_PER_SWEEP = 200
 
 SEARCH_ATTRIBUTES_LIMIT_S = 10.0
 """How long a worker that starts waits for Temporal to take note of the search attributes."""
+
+CROSSING_TARGET_S = 0.22
+"""From the first debit of a convoy to its end under full load. Below the time at which a payment
+feels late, and enough for three convoys to keep two cores busy."""
+
+ROOM_ITEMS_FIRST = 1_000
+"""Items of bulk work on their way at first: two full convoys. The bound adapts from here."""
+
+ROOM_ITEMS_LOWEST = 1_000
+"""Fewer would leave the shards idle between two convoys."""
+
+ROOM_ITEMS_HIGHEST = 20_000
+"""More than two cores deliver in a second."""
+
+ROOM_WAIT_S = 1.0
+"""How long bulk work waits for room where nothing gets through, as while Temporal is away."""

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.options import PostgresChoice, fresh_seed, postgres_choice
 
-pytest_plugins = ["tests.support.bank"]
+pytest_plugins = ["tests.support.bank", "tests.support.matrix_report"]
 CHOICE = pytest.StashKey[PostgresChoice]()
 SEED = pytest.StashKey[int]()
 

@@ -10,7 +10,7 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from router.errors import NotOneShard, refusal
+from router.errors import NotOneShard, SuspenseFull, refusal
 from router.http import examples
 from router.http.bodies import arriving_in_time, check_media_type
 from router.http.bulk_lines import Line, LineCutter, read_line
@@ -212,6 +212,7 @@ def add_bulk(app: FastAPI, bank: Bank, metrics: Metrics) -> None:
                 BodyStalled(),
                 LineElsewhere(7),
                 *ROUTED,
+                SuspenseFull(),
                 OutcomeUnknown(),
             ),
         },

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from router.documents import hold_document, transfer_document
-from router.errors import refusal
+from router.errors import SuspenseFull, refusal
 from router.holds import Capture, Held, Increase, Placement
 from router.http import examples
 from router.http.answers import json_response
@@ -292,6 +292,7 @@ def _add_capture(app: FastAPI, api: HoldsApi) -> None:
                 examples.CAPTURE,
                 (*_ON_ACCOUNT, *_ON_HOLD, Outcome.HOLD_CREDITOR_MISMATCH, Outcome.HOLD_EXCEEDED),
                 *UNKNOWN,
+                SuspenseFull(),
             ),
         },
         openapi_extra={

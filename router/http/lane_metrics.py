@@ -75,6 +75,11 @@ _REFUSALS: Mapping[str, Callable[[LaneFigures], int]] = {
     "late": lambda figures: figures.late,
     "abandoned": lambda figures: figures.abandoned,
 }
+_RESOLUTIONS: Mapping[str, Callable[[LaneFigures], int]] = {
+    "found": lambda figures: figures.lost_found,
+    "not_found": lambda figures: figures.lost_not_found,
+    "given_up": lambda figures: figures.lost_given_up,
+}
 _TALLIES: tuple[tuple[str, str, Callable[[LaneFigures], Tally]], ...] = (
     (
         "ledger_lane_wait_seconds",
@@ -118,7 +123,20 @@ class LaneCollector(Collector):
                 _add(histogram, number, tally_of(shard.lanes.figures))
             yield histogram
         yield self._states()
-        yield self._refused()
+        yield self._by_kind(
+            "ledger_lane_commands_refused",
+            "Commands that were not sent: no room, shard known not to answer, too late, or "
+            "nobody waited any more.",
+            "reason",
+            _REFUSALS,
+        )
+        yield self._by_kind(
+            "ledger_unknown_outcomes",
+            "Commands whose reply was lost, by what came out when they were asked for again: "
+            "they had been decided, they had not, or nobody answered in time.",
+            "resolution",
+            _RESOLUTIONS,
+        )
 
     def _states(self) -> Metric:
         lanes = GaugeMetricFamily(
@@ -130,17 +148,15 @@ class LaneCollector(Collector):
                 lanes.add_metric([number, state], states[state])
         return lanes
 
-    def _refused(self) -> Metric:
-        refused = CounterMetricFamily(
-            "ledger_lane_commands_refused",
-            "Commands that were not sent: no room, shard known not to answer, too late, or "
-            "nobody waited any more.",
-            labels=["shard", "reason"],
-        )
+    def _by_kind(
+        self, name: str, words: str, label: str, kinds: Mapping[str, Callable[[LaneFigures], int]]
+    ) -> Metric:
+        """A counter of several kinds of the same."""
+        counter = CounterMetricFamily(name, words, labels=["shard", label])
         for number, shard in self._shards.items():
-            for reason, read in _REFUSALS.items():
-                refused.add_metric([number, reason], read(shard.lanes.figures))
-        return refused
+            for kind, read in kinds.items():
+                counter.add_metric([number, kind], read(shard.lanes.figures))
+        return counter
 
 
 def _add(histogram: HistogramMetricFamily, shard: str, tally: Tally) -> None:

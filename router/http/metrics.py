@@ -1,77 +1,121 @@
-"""What a scrape of ``/metrics`` reads off the bank at that moment."""
+"""What a scrape of ``/metrics`` reads off the bank: from memory, without a call to anybody."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from router.limits import PROBE_TIMEOUT_S
+from router.http.lane_metrics import LaneCollector
+from router.watch import Seen
 from router.wiring import Bank
-from shard.errors import LedgerError
-from shard.shard import Shard
-from shard.suspense import OpenTotal
+from shard.suspense import OpenByAge
 
-_ITEM_LABELS = ["shard", "state", "currency"]
+AGES = ("under_10s", "10s_to_1m", "1m_to_10m", "10m_to_1h", "1h_to_1d", "over_1d")
+"""The ages of open items that ``OpenByAge.age`` counts, youngest first."""
+
+_SHARD = ["shard"]
+_ITEM_LABELS = ["shard", "state", "carrier", "currency", "age"]
+
+
+def register_collectors(bank: Bank, registry: CollectorRegistry) -> None:
+    """Have a registry read what one bank's shards, lanes and convoys tell."""
+    registry.register(BankCollector(bank))
+    registry.register(LaneCollector(bank.shards))
 
 
 class BankCollector(Collector):
-    """Gauges of one bank: convoys from memory, suspense from the last ``refresh``."""
+    """Gauges of one bank: convoys from memory, shards and suspense as last seen by its watch."""
 
     def __init__(self, bank: Bank) -> None:
-        self._shards = bank.shards
         self._convoys = bank.convoys
-        self._open: dict[int, Sequence[OpenTotal] | None] = {}
-
-    async def refresh(self) -> None:
-        """Ask every shard at once for its open items; one that is silent counts as down."""
-        totals = await asyncio.gather(*map(_open_totals, self._shards.values()))
-        self._open = dict(zip(self._shards, totals, strict=True))
+        self._suspense = bank.suspense
+        self._watch = bank.watch
 
     def collect(self) -> Iterator[Metric]:
         """The metric families of this moment."""
-        yield from self._sagas()
-        yield from self._suspense()
-
-    def _sagas(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
             "ledger_convoys_waiting", "Convoys ready to leave.", value=self._convoys.waiting
         )
         yield GaugeMetricFamily(
             "ledger_convoys_travelling", "Convoys in flight.", value=self._convoys.travelling
         )
+        yield GaugeMetricFamily(
+            "ledger_temporal_up",
+            "1 if Temporal answered this process a few seconds ago.",
+            value=self._watch.is_temporal_up,
+        )
+        yield self._by_shard(
+            "ledger_shard_up",
+            "1 if the shard answered this process a second ago.",
+            lambda number, seen: seen.is_up,
+        )
+        yield from self._bound()
+        yield from _open_items(self._watch.seen)
 
-    def _suspense(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily(
-            "ledger_shard_up", "1 if the shard answered at this scrape.", labels=["shard"]
+    def _bound(self) -> Iterator[Metric]:
+        suspense = self._suspense
+        yield self._by_shard(
+            "ledger_suspense_known_items",
+            "Open amounts as this process knows them: counted up to the bound, and parked since.",
+            lambda number, seen: suspense.known_items(number) if seen.is_up else None,
         )
-        items = GaugeMetricFamily(
-            "ledger_suspense_items", "Amounts under way between shards.", labels=_ITEM_LABELS
+        yield self._by_shard(
+            "ledger_suspense_bound_items",
+            "Open amounts beyond which no more transfers leave the shard.",
+            lambda number, seen: suspense.items_max,
         )
-        amount = GaugeMetricFamily(
-            "ledger_suspense_amount", "Their sum, in units of the currency.", labels=_ITEM_LABELS
+        refused = CounterMetricFamily(
+            "ledger_suspense_refused",
+            "Transfers to other shards refused, or made to wait, because of the bound.",
+            labels=_SHARD,
         )
-        oldest = GaugeMetricFamily(
-            "ledger_suspense_oldest_timestamp_seconds",
-            "When the oldest of them was parked, in seconds since 1970.",
-            labels=_ITEM_LABELS,
-        )
-        for number, totals in self._open.items():
-            up.add_metric([str(number)], totals is not None)
-            for total in totals or ():
-                labels = [str(number), total.state, total.currency]
-                items.add_metric(labels, total.count)
-                amount.add_metric(labels, float(total.amount))
-                oldest.add_metric(labels, total.oldest_parked_at.timestamp())
-        yield from (up, items, amount, oldest)
+        for number in self._watch.seen:
+            refused.add_metric([str(number)], suspense.refused(number))
+        yield refused
+
+    def _by_shard(
+        self, name: str, words: str, read: Callable[[int, Seen], float | None]
+    ) -> GaugeMetricFamily:
+        """A gauge for each shard; where there is no figure there is no sample."""
+        family = GaugeMetricFamily(name, words, labels=_SHARD)
+        for number, seen in self._watch.seen.items():
+            value = read(number, seen)
+            if value is not None:
+                family.add_metric([str(number)], value)
+        return family
 
 
-async def _open_totals(shard: Shard) -> Sequence[OpenTotal] | None:
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S):
-            return await shard.suspense.open_totals()
-    except (LedgerError, TimeoutError):
-        return None
+def _open_items(shards: Mapping[int, Seen]) -> Iterator[Metric]:
+    """What stands in suspense; nothing of a shard that does not answer."""
+    items = GaugeMetricFamily(
+        "ledger_suspense_items",
+        "Amounts under way between shards, by age and by the kind of workflow that holds them.",
+        labels=_ITEM_LABELS,
+    )
+    amount = GaugeMetricFamily(
+        "ledger_suspense_amount", "Their sum, in units of the currency.", labels=_ITEM_LABELS
+    )
+    oldest = GaugeMetricFamily(
+        "ledger_suspense_oldest_timestamp_seconds",
+        "When the oldest of them was parked, in seconds since 1970.",
+        labels=["shard", "state"],
+    )
+    for number, seen in shards.items():
+        for each in seen.open_items or ():
+            labels = [str(number), each.state, each.carrier, each.currency, AGES[each.age]]
+            items.add_metric(labels, each.count)
+            amount.add_metric(labels, float(each.amount))
+        for state, parked_at in _oldest(seen.open_items or ()).items():
+            oldest.add_metric([str(number), state], parked_at)
+    yield from (items, amount, oldest)
+
+
+def _oldest(open_items: Iterable[OpenByAge]) -> Mapping[str, float]:
+    oldest: dict[str, float] = {}
+    for each in open_items:
+        parked_at = each.oldest_parked_at.timestamp()
+        oldest[each.state] = min(parked_at, oldest.get(each.state, parked_at))
+    return oldest

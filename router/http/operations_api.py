@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from router.http import examples
 from router.http.answers import json_response
 from router.http.bodies import NoQuery
-from router.http.lane_metrics import LaneCollector
-from router.http.metrics import BankCollector
+from router.http.metrics import register_collectors
 from router.http.openapi import LeanRoute, json_example, problems
 from router.http.problems import NotReady
 from router.limits import PROBE_TIMEOUT_S
@@ -96,9 +95,7 @@ class OperationsApi:
     def __init__(self, bank: Bank, metrics: Metrics) -> None:
         self._bank = bank
         self._registry = metrics.registry
-        self._collector = BankCollector(bank)
-        self._registry.register(self._collector)
-        self._registry.register(LaneCollector(bank.shards))
+        register_collectors(bank, self._registry)
 
     async def list_shards(self, query: Annotated[NoQuery, Query()]) -> Response:
         """Every shard with its ranges, their epochs and states, and this process's load on it."""
@@ -124,7 +121,6 @@ class OperationsApi:
 
     async def scrape(self, request: Request) -> Response:
         """Metrics in Prometheus's text format."""
-        await self._collector.refresh()
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _checks(self) -> dict[str, str]:

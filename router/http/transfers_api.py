@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI, Path, Query, Request, Response
 
 from router.documents import transfer_document
-from router.errors import InTransit, NotOneShard, RefusalReplayed, refusal
+from router.errors import InTransit, NotOneShard, RefusalReplayed, SuspenseFull, refusal
 from router.http import examples
 from router.http.answers import json_response
 from router.http.bodies import NoQuery, RequestBody, read_body, reference_of
@@ -336,6 +336,7 @@ def _answers_of_submit() -> dict[int | str, dict[str, Any]]:
             *(refusal(outcome) for outcome in _REFUSALS),
             NotOneShard(),
             *ROUTED,
+            SuspenseFull(),
             OutcomeUnknown(),
         ),
     }
@@ -370,6 +371,7 @@ def _answers_of_reverse() -> dict[int | str, dict[str, Any]]:
             *(refusal(outcome) for outcome in _REFUSED_REVERSALS),
             InTransit(),
             *ROUTED,
+            SuspenseFull(),
             OutcomeUnknown(),
         ),
     }

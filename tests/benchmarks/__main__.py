@@ -22,12 +22,14 @@ from tests.benchmarks.accounts import open_accounts
 from tests.benchmarks.ageing import Aged, age, aged_against_empty
 from tests.benchmarks.balances import settled, wrong_balances
 from tests.benchmarks.bank import MeasuredBank, migrate
+from tests.benchmarks.crossing import curve_of
 from tests.benchmarks.extent import FULL, QUICK, Extent
 from tests.benchmarks.figures import over_rounds
 from tests.benchmarks.pgbench import fill_tpcb
 from tests.benchmarks.pgledger import fill_pgledger
 from tests.benchmarks.posting import fixed_number
-from tests.benchmarks.report import show, write
+from tests.benchmarks.recovery import Recovery, worker_recovery
+from tests.benchmarks.report import show, show_curve, write
 from tests.benchmarks.rounds import Round, fastest, measure_round
 from tests.benchmarks.serving import serving
 from tests.benchmarks.shards import ShardsCost, shards_cost
@@ -52,6 +54,7 @@ class Results:
     ageing: list[Aged] = field(default_factory=list)
     aged_entries: int = 0
     shards: list[ShardsCost] = field(default_factory=list)
+    recovery: list[Recovery] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def figures(self) -> list[dict[str, float]]:
@@ -60,6 +63,7 @@ class Results:
             *(each.figures for each in self.rounds),
             *({"cpu_shards_8_vs_1": each.ratio} for each in self.shards),
             *({"aged_ratio": each.ratio} for each in self.ageing),
+            *({"worker_recovery_s": each.seconds} for each in self.recovery),
             {
                 **{f"{name}_disk_bytes": each.disk_bytes for name, each in self.storage.items()},
                 **{f"{name}_wal_bytes": each.wal_bytes for name, each in self.storage.items()},
@@ -83,6 +87,9 @@ async def run(folder: Path, extent: Extent, results: Results, tell: Tell) -> Non
             await use_wal_files(bank.superuser_dsn(shard), extent.wal_files)
         async with serving(endpoints, folder, _PROCESSES) as api:
             await measure_serving(replace(bank, api=api), results, tell)
+        tell("Killing the only worker")
+        for _ in range(extent.rounds):
+            results.recovery.append(await worker_recovery(bank, endpoints, folder))
         await measure_ageing(bank, results, tell)
         tell("Checking every invariant")
         results.wrong += await wrong_balances(endpoints.shard_dsns)
@@ -131,9 +138,11 @@ async def main() -> int:
     async with temporary_folder("bench") as folder:
         await run(folder, QUICK if is_quick else FULL, results, console.print)
     figures = over_rounds(results.figures())
+    curve = curve_of([each.crossing for each in results.rounds])
+    show_curve(curve)
     show(figures, f"Durable commits; singles by {generator_name()}, counted in")
     raw = {**asdict(results), "round_figures": results.figures()}
-    write(figures, raw, results.wrong, generator=generator_name(), is_quick=is_quick)
+    write(figures, raw, results.wrong, generator=generator_name(), curve=curve, is_quick=is_quick)
     for each in results.wrong:
         console.print(f"wrong balance: {each}")
     return 1 if results.wrong else 0

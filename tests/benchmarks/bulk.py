@@ -19,13 +19,17 @@ from tests.benchmarks.keep_alive import Transfers
 from tests.benchmarks.measured import of_times
 
 _LINES_PER_CHUNK = 250
+_PACED_CHUNK_S = 0.01
 _STATUS = re.compile(rb'"status": ?(\d{3})')
 _BUFFER_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """``lines`` transfers in all, over ``streams`` streams spread evenly over ``ports``."""
+    """``lines`` transfers in all, over ``streams`` streams spread evenly over ``ports``.
+
+    With ``rate_per_s`` lines are sent at that pace, whether or not earlier ones were answered.
+    """
 
     ports: list[int]
     streams: int
@@ -33,6 +37,7 @@ class Order:
     debtors: list[int]
     creditors: list[int]
     run: str
+    rate_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class _Stream:
 
     port: int
     chunks: list[bytes]
+    pause_s: float = 0.0
+    """Between two chunks, where there is a pace to keep."""
 
     async def carry_out(self) -> bytes:
         """Send all, read all; the answer's body, still in chunks."""
@@ -58,7 +65,12 @@ class _Stream:
         return told
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
         for chunk in self.chunks:
+            if self.pause_s:
+                await asyncio.sleep(due_s - loop.time())  # sleep: a paced load waits for the clock
+                due_s += self.pause_s
             writer.write(chunk)
             await writer.drain()
 
@@ -70,10 +82,10 @@ async def _all_of(reader: asyncio.StreamReader) -> bytes:
     return b"".join(parts)
 
 
-def _chunks(transfers: Transfers, lines: int) -> list[bytes]:
+def _chunks(transfers: Transfers, lines: int, lines_per_chunk: int) -> list[bytes]:
     chunks = []
-    for start in range(0, lines, _LINES_PER_CHUNK):
-        count = min(_LINES_PER_CHUNK, lines - start)
+    for start in range(0, lines, lines_per_chunk):
+        count = min(lines_per_chunk, lines - start)
         content = "".join(transfers.next_body() + "\n" for _ in range(count)).encode()
         chunks.append(b"%x\r\n%s\r\n" % (len(content), content))
     return [*chunks, b"0\r\n\r\n"]
@@ -91,13 +103,20 @@ def _statuses(told: bytes) -> Counter[str]:
 
 async def _work(fields: dict[str, Any]) -> Mapping[str, object]:
     order = Order(**fields)
+    size, pause_s = _LINES_PER_CHUNK, 0.0
+    if order.rate_per_s is not None:
+        rate_of_one = order.rate_per_s / order.streams
+        size = max(1, round(rate_of_one * _PACED_CHUNK_S))
+        pause_s = size / rate_of_one
     streams = [
         _Stream(
             order.ports[i % len(order.ports)],
             _chunks(
                 Transfers(f"{order.run}-{i}", order.debtors, order.creditors),
                 order.lines // order.streams,
+                size,
             ),
+            pause_s,
         )
         for i in range(order.streams)
     ]

@@ -42,6 +42,12 @@ TARGETS = (
     Target("cpu_shards_8_vs_1", "CPU per transfer, 8 shards / 1", 1.15, 1.05, is_ceiling=True),
     Target("aged_ratio", "rate with millions of entries / empty ledger", 0.85, 0.95),
     Target("overload_ratio", "rate at 10 times the connections / peak", 0.85, 0.95),
+    Target("cross_idle_p50_ms", "idle, debit to credit, ms", 20, 8, is_ceiling=True),
+    Target("cross_idle_p99_ms", "the same, p99, ms", 50, 20, is_ceiling=True),
+    Target("cross_bulk_ratio", "bulk to another shard / within one", 0.4, 0.6),
+    Target("cross_load_p99_ms", "p99 of it at half that rate, ms", 150, 100, is_ceiling=True),
+    Target("cross_peak_p99_ms", "p99 of it at that rate, ms", 300, 150, is_ceiling=True),
+    Target("worker_recovery_s", "after the only worker was killed, s", 8, 4, is_ceiling=True),
 )
 
 _RATIOS = {
@@ -92,6 +98,6 @@ def over_rounds(rounds: Sequence[Mapping[str, float]]) -> dict[str, Figure]:
     figures = {}
     for key in keys:
         values = [each[key] for each in rounds if key in each]
-        is_ceiling = key in ceilings or key.endswith(("_ms", "_bytes", "_us"))
+        is_ceiling = key in ceilings or key.endswith(("_ms", "_bytes", "_us", "_recovery_s"))
         figures[key] = Figure(median(values), min(values) if is_ceiling else max(values))
     return figures

@@ -31,6 +31,19 @@ def show(figures: Mapping[str, Figure], title: str) -> None:
     Console(width=110).print(table)
 
 
+def show_curve(curve: Sequence[Mapping[str, float | None]]) -> None:
+    """Print how rate and window follow the share of transfers between shards."""
+    table = Table("% to another shard", "delivered /s", "p99 debit to credit, ms")
+    for point in curve:
+        p99_ms = point["p99_ms"]
+        table.add_row(
+            f"{point['share']:.0f}",
+            _number(point["per_second"] or 0),
+            "" if p99_ms is None else _number(p99_ms),
+        )
+    Console(width=110).print(table)
+
+
 def _row(target: Target, figure: Figure) -> list[str]:
     bound = "<= " if target.is_ceiling else ">= "
     colour = "green" if target.is_met(figure.median) else "red"
@@ -54,6 +67,7 @@ def write(
     wrong: Sequence[str],
     *,
     generator: str,
+    curve: Sequence[Mapping[str, float | None]],
     is_quick: bool,
 ) -> None:
     """Write ``build/bench.json``: the median of every figure by its key, and all that led to it."""
@@ -72,6 +86,7 @@ def write(
             for target in TARGETS
             if target.key in figures
         },
+        "cross_curve": curve,
         "is_quick": is_quick,
         "generator": generator,
         "machine": machine(),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tests.benchmarks.bank import MeasuredBank
+from tests.benchmarks.crossing import Crossing, measure_crossing
 from tests.benchmarks.figures import with_ratios
 from tests.benchmarks.measured import Measured
 from tests.benchmarks.pgbench import Times, best_per_second, times_at
@@ -31,6 +33,7 @@ class Round:
     overload: Measured
     bulk: list[Measured]
     cross: Measured
+    crossing: Crossing
 
     @property
     def figures(self) -> dict[str, float]:
@@ -53,6 +56,7 @@ class Round:
                 "overload_per_s": self.overload.per_second,
                 "bulk_http_per_s": bulk.per_second,
                 "cross_http_per_s": self.cross.per_second,
+                **self.crossing.figures,
             }
         )
 
@@ -71,6 +75,7 @@ async def measure_round(bank: MeasuredBank, run: str) -> Round:
     peak = fastest(single)
     at_half = await singles.at_half(peak)
     bulk = await bulk_in_all_settings(bank, f"b{run}")
+    crossing = await measure_crossing(bank, _processes_of(fastest(bulk)), f"x{run}")
     overload_peak, overload = await singles.overloaded(peak)
     return Round(
         tpcb=tpcb,
@@ -84,6 +89,7 @@ async def measure_round(bank: MeasuredBank, run: str) -> Round:
         overload=overload,
         bulk=bulk,
         cross=await singles.cross(peak, 1, 2),
+        crossing=crossing,
         pgledger=await pgledger_per_second(dsn, accounts, clients, seconds, is_hot=False),
         pgledger_hot=await pgledger_per_second(dsn, accounts, clients, seconds, is_hot=True),
     )
@@ -92,3 +98,8 @@ async def measure_round(bank: MeasuredBank, run: str) -> Round:
 def fastest(measured: list[Measured]) -> Measured:
     """The one with the highest rate."""
     return max(measured, key=lambda each: each.per_second)
+
+
+def _processes_of(measured: Measured) -> int:
+    how: dict[str, Any] = dict(measured.how)
+    return int(how["processes"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(endpoints: Endpoints, folder: Path, count: int) -> AsyncIterator[list[Serving]]:
+async def serving(
+    endpoints: Endpoints, folder: Path, count: int, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[list[Serving]]:
     """``count`` processes of one bank, ready, each with a number and a port of its own."""
     ports: list[int] = []
     processes = []
@@ -36,7 +38,9 @@ async def serving(endpoints: Endpoints, folder: Path, count: int) -> AsyncIterat
         for number in range(count):
             ports.append(free_port(frozenset(ports)))
             log_file = folder / f"serve-{number}.log"
-            processes.append(await _start(endpoints, number, ports[-1], log_file))
+            own = {"LEDGER_HTTP_PORT": str(ports[-1]), "LEDGER_PROCESS_NO": str(number)}
+            environment = environment_of(endpoints, {**(settings or {}), **own})
+            processes.append(await _start(environment, log_file))
         for number, process in enumerate(processes):
             await _until_ready(ports[number], process, folder / f"serve-{number}.log")
         yield [Serving(port, each.pid) for port, each in zip(ports, processes, strict=True)]
@@ -47,19 +51,15 @@ async def serving(endpoints: Endpoints, folder: Path, count: int) -> AsyncIterat
         await asyncio.gather(*(process.wait() for process in processes))
 
 
-async def _start(
-    endpoints: Endpoints, number: int, port: int, log_file: Path
-) -> asyncio.subprocess.Process:
-    own = {"LEDGER_HTTP_PORT": str(port), "LEDGER_PROCESS_NO": str(number)}
+def environment_of(endpoints: Endpoints, settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process of this bank."""
+    return {**os.environ, **endpoints.environment(), **settings}
+
+
+async def _start(environment: Mapping[str, str], log_file: Path) -> asyncio.subprocess.Process:
     with log_file.open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "router.cli",
-            "serve",
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **endpoints.environment(), **own},
+            sys.executable, "-m", "router.cli", "serve", stdout=log, stderr=log, env=environment
         )
 
 

@@ -64,7 +64,7 @@ async def test_a_debit_whose_convoy_never_started_is_delivered_after_the_restart
     debtor = await open_account(books.shards[1], "100.00")
     creditor = await open_account(books.shards[2])
     body = payment(debtor, creditor)
-    await api.serve(f"{ControlPoint.CONVOY_BEFORE_START}=exit")
+    await api.serve(f"{ControlPoint.DEPARTURE_BEFORE}=exit")
     await send_to_its_death(api, body)
     record = await books.transfers.get(debtor, body["reference"])
     assert MoneyState.IN_TRANSIT is record.money_state
@@ -98,12 +98,12 @@ async def was_started(books: Bank, convoy: str) -> bool:
 @pytest.mark.parametrize(
     "point",
     [
-        ControlPoint.DELIVER_AFTER_COMMIT,
-        ControlPoint.REDIRECT_AFTER,
+        ControlPoint.DELIVER_AFTER_REPLY,
+        ControlPoint.RETURN_AFTER_REPLY,
         pytest.param(ControlPoint.DELIVER_BEFORE, marks=pytest.mark.full),
         pytest.param(ControlPoint.SETTLE_BEFORE, marks=pytest.mark.full),
-        pytest.param(ControlPoint.SETTLE_AFTER, marks=pytest.mark.full),
-        pytest.param(ControlPoint.REDIRECT_BEFORE, marks=pytest.mark.full),
+        pytest.param(ControlPoint.SETTLE_AFTER_REPLY, marks=pytest.mark.full),
+        pytest.param(ControlPoint.RETURN_BEFORE, marks=pytest.mark.full),
     ],
     ids=str,
 )

@@ -9,7 +9,6 @@ from decimal import Decimal
 
 import pytest
 
-from deploy.embedded.ports import free_port
 from deploy.embedded.temporal import TemporalServer
 from router.transfer_requests import TransferRequest
 from router.transfers import Submitted
@@ -17,24 +16,11 @@ from router.wiring import Bank
 from shard.commands import MoneyState
 from shard.ids import new_id
 from tests.support.bank import Figures, at_rest, figures, findings, open_account, settings_of
-from tests.support.databases import Databases, temporary_folder
+from tests.support.databases import Databases
 
 TRANSFERS = 10
 FUNDS = "100.00"
 SOON_S = 0.5
-
-
-@pytest.fixture
-async def own_temporal() -> AsyncIterator[TemporalServer]:
-    """A running Temporal server of one test, which may stop, kill or replace it."""
-    async with temporary_folder("temporal") as folder:
-        port = free_port()
-        server = TemporalServer(folder / "own", port=port, ui_port=free_port(frozenset({port})))
-        await server.start()
-        try:
-            yield server
-        finally:
-            await server.destroy()
 
 
 @asynccontextmanager

@@ -157,7 +157,7 @@ async def deliver(way: Way) -> SuspenseItem:
     """Deliver, and lose the reply: the credit is there, the item still parked."""
     item = await way.item()
     with pytest.raises(ControlPointFailure):
-        await way.carry(item, FailingOnce(ControlPoint.DELIVER_AFTER_COMMIT))
+        await way.carry(item, FailingOnce(ControlPoint.DELIVER_AFTER_REPLY))
     return item
 
 
@@ -270,9 +270,9 @@ async def test_a_recall_waits_for_a_delivery_that_is_not_committed(
     ("point", "is_recalled"),
     [
         (ControlPoint.DELIVER_BEFORE, True),
-        (ControlPoint.DELIVER_AFTER_COMMIT, False),
+        (ControlPoint.DELIVER_AFTER_REPLY, False),
         (ControlPoint.SETTLE_BEFORE, False),
-        (ControlPoint.SETTLE_AFTER, False),
+        (ControlPoint.SETTLE_AFTER_REPLY, False),
     ],
     ids=str,
 )
@@ -353,7 +353,7 @@ async def test_what_was_refused_meanwhile_is_not_recalled(way: Way, servers: Dat
     await way.bank.accounts.change_status(way.creditor, change, actor="test", reason="test")
     item = await way.item()
     with pytest.raises(ControlPointFailure):
-        await way.carry(item, FailingOnce(ControlPoint.DELIVER_AFTER_COMMIT))
+        await way.carry(item, FailingOnce(ControlPoint.DELIVER_AFTER_REPLY))
     assert Outcome.NOT_REVERSIBLE == await way.refused()
     await way.carry(item)
     assert Outcome.NOT_REVERSIBLE == await way.refused()

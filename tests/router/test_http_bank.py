@@ -341,14 +341,19 @@ async def test_a_made_up_cursor_is_refused(client: httpx.AsyncClient, bank: Bank
     assert (400, "MALFORMED") == (response.status_code, response.json()["code"])
 
 
-async def test_shards_health_and_metrics_of_a_real_bank(client: httpx.AsyncClient) -> None:
+async def test_shards_health_and_metrics_of_a_real_bank(
+    client: httpx.AsyncClient, bank: Bank
+) -> None:
     """All shards serve, everything answers, and the gauges are there."""
     shards = ShardList.model_validate_json((await client.get("/v1/shards")).content)
     assert {"serving"} == {each.state for each in shards.data}
     assert all(each.ranges for each in shards.data)
     ready = await client.get("/readyz?verbose")
     assert {"shard-1", "shard-2", "shard-3", "directory", "temporal"} == set(ready.json()["checks"])
-    assert 'ledger_shard_up{shard="3"} 1.0' in (await client.get("/metrics")).text.splitlines()
+    await bank.watch.look()
+    lines = (await client.get("/metrics")).text.splitlines()
+    for line in ("ledger_temporal_up 1.0", 'ledger_shard_up{shard="3"} 1.0'):
+        assert line in lines
 
 
 async def test_a_dead_shard_stops_only_its_ranges(servers: Databases) -> None:

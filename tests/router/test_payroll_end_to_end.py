@@ -154,9 +154,9 @@ async def test_another_file_under_the_same_message_id_pays_nobody(
 @pytest.mark.parametrize(
     "point",
     [
-        ControlPoint.DELIVER_AFTER_COMMIT,
-        pytest.param(ControlPoint.CONVOY_BEFORE_START, marks=pytest.mark.full),
-        pytest.param(ControlPoint.REDIRECT_AFTER, marks=pytest.mark.full),
+        ControlPoint.DELIVER_AFTER_REPLY,
+        pytest.param(ControlPoint.DEPARTURE_BEFORE, marks=pytest.mark.full),
+        pytest.param(ControlPoint.RETURN_AFTER_REPLY, marks=pytest.mark.full),
     ],
     ids=str,
 )

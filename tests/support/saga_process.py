@@ -14,8 +14,9 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
+
+import pytest
 
 from sagas import repair_workflow
 from sagas.control_points import ARMED_BY, ControlPoint, from_environment, look_on
@@ -28,7 +29,7 @@ from tests.support.bank import transfer
 _ROOT = Path(__file__).parents[2]
 _KILLED = -signal.SIGKILL
 _PATIENCE_S = 60.0
-_STEP_LIMIT_S = 2.0
+_DECISION_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +126,14 @@ async def _serve(order: Order) -> None:
         shard.lanes.boarding = convoys.platform(number)
         await shard.open()
     client = await connect(order.temporal_address)
-    # The step that dies with this process is taken again when this time is up.
-    repair_workflow._STEP_LIMIT = timedelta(seconds=_STEP_LIMIT_S)
-    async with build_worker(client, shards, FirstDigit(shards), control_points=points):
-        convoys.connect(client)
-        if order.debit is not None:
-            await shards[1].lanes.post(transfer(**asdict(order.debit)))
-        await asyncio.Event().wait()
+    with pytest.MonkeyPatch.context() as patch:
+        # Whoever waits for a decision that dies with this process is told when this time is up.
+        patch.setattr(repair_workflow, "REPAIR_DECISION_LIMIT_S", _DECISION_LIMIT_S)
+        async with build_worker(client, shards, FirstDigit(shards), control_points=points):
+            convoys.connect(client)
+            if order.debit is not None:
+                await shards[1].lanes.post(transfer(**asdict(order.debit)))
+            await asyncio.Event().wait()
 
 
 def _main() -> None:

@@ -17,6 +17,8 @@ CEILING = Target("time_ms", "less is better", 15, 8, is_ceiling=True)
 KEYS = [
     "single_http_ratio", "single_http_p99_ms", "bulk_http_ratio", "lane_ratio",
     "hot_random_ratio", "cpu_shards_8_vs_1", "aged_ratio", "overload_ratio",
+    "cross_idle_p50_ms", "cross_idle_p99_ms", "cross_bulk_ratio", "cross_load_p99_ms",
+    "cross_peak_p99_ms", "worker_recovery_s",
 ]  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from router.http.metrics import AGES
+from router.limits import SUSPENSE_AGE_BOUNDS_S
 from tests.support.scripted_bank import ScriptedBank, http_client
 
 TRANSFER = {
@@ -153,10 +155,13 @@ async def test_transfers_are_counted_by_outcome_and_path(
     assert "ledger_transfer_replays_total 1.0" in lines
 
 
-async def test_a_scrape_reads_lanes_convoys_and_suspense(client: httpx.AsyncClient) -> None:
-    """Queues, batches, convoys and open amounts are read when they are asked for."""
+async def test_a_scrape_reads_lanes_convoys_and_suspense(
+    client: httpx.AsyncClient, bank: ScriptedBank
+) -> None:
+    """Queues, batches and convoys as they are; shards and open amounts as last seen."""
+    await bank.watch.look()
     lines = await _metrics(client)
-    labels = '{currency="EUR",shard="2",state="parked"}'
+    labels = '{age="10s_to_1m",carrier="route",currency="EUR",shard="2",state="parked"}'
     for line in (
         'ledger_lane_queued_commands{shard="2"} 3.0',
         'ledger_lane_batches_total{shard="2"} 10.0',
@@ -166,8 +171,17 @@ async def test_a_scrape_reads_lanes_convoys_and_suspense(client: httpx.AsyncClie
         'ledger_shard_up{shard="2"} 1.0',
         f"ledger_suspense_items{labels} 2.0",
         f"ledger_suspense_amount{labels} 40.0",
+        'ledger_suspense_known_items{shard="2"} 2.0',
+        'ledger_suspense_bound_items{shard="2"} 100.0',
+        'ledger_suspense_refused_total{shard="2"} 0.0',
+        'ledger_unknown_outcomes_total{resolution="given_up",shard="2"} 0.0',
     ):
         assert line in lines
+
+
+def test_every_age_has_a_name() -> None:
+    """One for each bound that an age may have reached, and one for none."""
+    assert len(SUSPENSE_AGE_BOUNDS_S) + 1 == len(AGES)
 
 
 async def test_a_dead_shard_does_not_stop_a_scrape(
@@ -175,9 +189,23 @@ async def test_a_dead_shard_does_not_stop_a_scrape(
 ) -> None:
     """A silent shard is 0 in ``ledger_shard_up``, and the others are still told."""
     bank.shards[3].is_down = True
+    await bank.watch.look()
     lines = await _metrics(client)
     assert 'ledger_shard_up{shard="3"} 0.0' in lines
     assert 'ledger_shard_up{shard="2"} 1.0' in lines
+
+
+async def test_a_shard_that_went_silent_has_no_stale_figures(
+    client: httpx.AsyncClient, bank: ScriptedBank
+) -> None:
+    """What it told before is told no more; its bound is ours and stays."""
+    await bank.watch.look()
+    bank.shards[3].is_down = True
+    await bank.watch.look()
+    told = [line for line in await _metrics(client) if 'shard="3"' in line and "suspense" in line]
+    assert ["ledger_suspense_bound_items", "ledger_suspense_refused_total"] == [
+        line.partition("{")[0] for line in told
+    ]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

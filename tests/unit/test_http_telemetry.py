@@ -105,6 +105,11 @@ def test_metrics_listen_to_the_sagas() -> None:
     observer.convoy_left_to_sweeper()
     observer.window(-0.001)
     observer.window(0.05)
+    observer.deliveries_unanswered(3)
+    observer.deliveries_found(2, 1)
+    observer.swept(2, 5, is_complete=True)
+    observer.repair_opened()
+    observer.repair_decided("return")
     lines = generate_latest(metrics.registry).decode().splitlines()
     for line in (
         "ledger_convoy_items_sum 7.0",
@@ -112,5 +117,13 @@ def test_metrics_listen_to_the_sagas() -> None:
         "ledger_convoys_left_to_sweeper_total 1.0",
         "ledger_cross_shard_window_seconds_count 2.0",
         "ledger_cross_shard_window_seconds_sum 0.05",
+        "ledger_deliveries_unanswered_total 3.0",
+        'ledger_deliveries_sent_again_total{resolution="found"} 2.0',
+        'ledger_deliveries_sent_again_total{resolution="not_found"} 1.0',
+        'ledger_sweeps_total{result="complete",shard="2"} 1.0',
+        'ledger_stragglers_sent_total{shard="2"} 5.0',
+        "ledger_repairs_opened_total 1.0",
+        'ledger_repairs_decided_total{choice="return"} 1.0',
+        'ledger_repairs_decided_total{choice="wait"} 0.0',
     ):
         assert line in lines

@@ -10,6 +10,7 @@ import pytest
 
 from router.directory import Directory
 from router.routing import Routes
+from router.suspense_gauge import SuspenseGauge
 from router.transfer_requests import TransferRequest
 from router.transfers import Transfers
 from shard.errors import AmountMalformed, LedgerError, Malformed, Refused
@@ -19,7 +20,7 @@ REQUEST = TransferRequest("PAY-1", 1_000_000_001, 2_000_000_002, Decimal("20.00"
 
 async def refusal_of(request: TransferRequest) -> LedgerError:
     """What a bank without any server in reach says to a request."""
-    transfers = Transfers(Routes(Directory("host=/nowhere"), {}))
+    transfers = Transfers(Routes(Directory("host=/nowhere"), {}), SuspenseGauge((), 0))
     with pytest.raises(LedgerError) as refused:
         await transfers.submit(request, budget_s=0)
     return refused.value
