@@ -159,7 +159,7 @@ REPAIR_DECISION_LIMIT_S = 10.0
 answered within some 20 s as a success."""
 
 REPAIR_CALL_LIMIT_S = 4.0
-"""How long a decision waits for one answer of a shard: two fit into its limit."""
+"""How long one attempt to decide may take: two fit into its limit, so that a worker may die."""
 
 REPAIR_SHOW_LIMIT_S = 4.0
 """How long the answer to a decision waits for a look at what it has changed."""

@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from sagas.carriage import Carriage
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
 from sagas.deliveries import recall_command
-from sagas.limits import REPAIR_CALL_LIMIT_S, ROUTE_BEAT_S, ROUTE_CALL_LIMIT_S
+from sagas.limits import ROUTE_BEAT_S, ROUTE_CALL_LIMIT_S
 from sagas.messages import Step
 from sagas.observer import Observer, Unobserved
 from sagas.owners import Owners, destination_of
@@ -201,8 +201,7 @@ class RepairActivities:
         )
         owner = await self._owners.owner_of(item.target)
         await self._control_points.reached(ControlPoint.RECALL_BEFORE)
-        async with asyncio.timeout(REPAIR_CALL_LIMIT_S):
-            (answer,) = await self._shards[owner].lanes.post_many([command])
+        (answer,) = await self._shards[owner].lanes.post_many([command])
         await self._control_points.reached(ControlPoint.RECALL_AFTER_REPLY)
         if answer.outcome is Outcome.POSTED:
             raise NotCarriedOut("It was booked at its target meanwhile and will be settled.")

@@ -17,6 +17,7 @@ from temporalio.common import RetryPolicy, SearchAttributeUpdate
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from sagas.limits import (
+    REPAIR_CALL_LIMIT_S,
     REPAIR_DECISION_LIMIT_S,
     REPAIR_LOOK_MAX_S,
     REPAIR_LOOK_S,
@@ -246,6 +247,7 @@ class RepairWorkflow:
                 Step.DECIDE_ITEM,
                 DecideOrder(order.source, order.item, view.attempt, decision, wish),
                 result_type=DecideAnswer,
+                start_to_close_timeout=timedelta(seconds=REPAIR_CALL_LIMIT_S),
                 schedule_to_close_timeout=timedelta(seconds=REPAIR_DECISION_LIMIT_S),
                 retry_policy=_FOR_EVER,
                 summary="Decide" if wish is None else f"Decide: {wish.choice}",
@@ -253,7 +255,9 @@ class RepairWorkflow:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            return DecideAnswer(refusal=f"It could not be carried out now: {error.cause or error}")
+            # Where its worker died it may have been carried out all the same.
+            reason = error.cause or error
+            return DecideAnswer(f"It could not be carried out now, or the page says so: {reason}")
         if decided.refusal is None:
             self._decisions += 1
         return decided
