@@ -143,7 +143,13 @@ async def convoy_swept(bank: SmallBank) -> AnyHandle:
     """Its convoy was terminated by hand; the sweeper sends it off with another one."""
     debtor, reference = await bank.park(await bank.open_account(2))
     item = await bank.item_of(debtor, reference)
-    first = await start_convoy(bank.client, ConvoyOrder(1, str(item.convoy)), is_eager=False)
+    first = await bank.client.start_workflow(
+        ConvoyWorkflow.run,
+        ConvoyOrder(1, str(item.convoy)),
+        id=convoy_workflow_id(1, str(item.convoy)),
+        # Nobody works there, so that it is under way for as long as it takes to terminate it.
+        task_queue=f"{TASK_QUEUE}-of-nobody",
+    )
     await first.terminate("by hand")
     await Sweeper(bank.client, bank.shards, straggler_age_s=AT_ONCE_S).sweep(1)
     convoy = (await bank.ended(debtor, reference)).convoy
