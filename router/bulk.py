@@ -126,11 +126,13 @@ class Bulk:
     async def _post_on(
         self, shard: int, mine: Sequence[tuple[_Asked, Command]], results: dict[int, Result]
     ) -> list[_Answered]:
-        mine, parking = self._with_room(shard, mine, results)
-        commands = [command for _, command in mine]
-        room = self._room.taken(parking) if parking else nullcontext()
+        parking = 0
+        wanted = sum(len(command.parked) for _, command in mine)
         try:
-            async with room:
+            async with self._room.taken(wanted) if wanted else nullcontext():
+                # Whoever still waits for room has parked nothing yet.
+                mine, parking = self._with_room(shard, mine, results)
+                commands = [command for _, command in mine]
                 answers = await self._routes.shards[shard].lanes.post_each(commands)
         except ShardUnavailable as error:
             results |= {each.place: error for each, _ in mine}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from temporalio.client import (
@@ -23,15 +23,13 @@ from temporalio.service import RPCError
 from router.errors import DecisionRefused, TemporalUnavailable
 from router.limits import DECISION_PAUSE_S, DECISION_WAIT_S
 from router.saga_reads import SagaReads
-from sagas.repair_messages import DECIDE, DecisionReport, RepairResult
+from sagas.repair_messages import DECIDE, NOT_YET, REFUSALS, DecisionReport, RepairResult
 from sagas.repair_workflow import RepairWorkflow
 from sagas.starts import ensure_repair
 from shard.errors import OutcomeUnknown
 from shard.repairs import ItemRecord
 from shard.shard import Shard
 from shard.suspense import Carrier
-
-_NOT_YET: Final = "NotYet"
 
 
 class Repairs:
@@ -91,8 +89,9 @@ async def _decided(
             return report
         except WorkflowUpdateFailedError as error:
             cause = error.cause
-            if not isinstance(cause, ApplicationError):
-                raise DecisionRefused(str(cause)) from error
-            if cause.type != _NOT_YET:
+            if isinstance(cause, ApplicationError) and cause.type in REFUSALS:
                 raise DecisionRefused(cause.message) from error
+            if not isinstance(cause, ApplicationError) or cause.type != NOT_YET:
+                # Its workflow was terminated, or its worker died: it may have been carried out.
+                raise OutcomeUnknown(str(cause)) from error
         await asyncio.sleep(DECISION_PAUSE_S)

@@ -182,13 +182,14 @@ class Carriage:
             return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
         undecided = judged[Verdict.ELSEWHERE] + judged[Verdict.NOT_YET]
         unsettled = len(judged[Verdict.BOOKED]) - settled
+        unmarked = len(judged[Verdict.NEEDS_REPAIR]) - len(stuck)
         reasons = {str(answer.outcome) for _, answer in undecided}
-        if unsettled:
+        if unsettled or unmarked:
             reasons.add("settled by another carriage, or the debtor's range is moving")
         return Carried(
             delivered=settled,
             redirected=redirected,
-            waiting=len(undecided) + unsettled,
+            waiting=len(undecided) + unsettled + unmarked,
             stuck=stuck,
             failure=", ".join(sorted(reasons)) or None,
             elsewhere=tuple(item for item, _ in judged[Verdict.ELSEWHERE]),
@@ -226,11 +227,14 @@ class Carriage:
     async def _need_repair(
         self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]
     ) -> tuple[SuspenseItem, ...]:
+        """Set items aside; those that could not be, as their debtor's range moves, must wait."""
         suspense = self._shards[source].suspense
+        stuck = []
         for item, answer in answered:
             if await suspense.mark_needs_repair(item.item_id, item.attempt, answer.outcome):
                 self._observer.repair_opened()
-        return tuple(item for item, _ in answered)
+                stuck.append(item)
+        return tuple(stuck)
 
     def _span(self, name: str, shard: int, items: int) -> AbstractContextManager[None]:
         if self._spans is None:

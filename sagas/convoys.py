@@ -43,7 +43,15 @@ log = structlog.get_logger()
 
 
 class _Convoy:
-    __slots__ = ("batches_under_way", "boarded_at", "causes", "convoy_id", "items", "source")
+    __slots__ = (
+        "batches_under_way",
+        "boarded_at",
+        "causes",
+        "convoy_id",
+        "is_given_up",
+        "items",
+        "source",
+    )
 
     def __init__(self, source: int) -> None:
         self.source = source
@@ -53,6 +61,8 @@ class _Convoy:
         self.boarded_at = 0.0
         """When its first batch was sent, by the clock of the convoys."""
         self.causes: list[object] = []
+        self.is_given_up = False
+        """It is the sweeper's."""
 
 
 class Platform:
@@ -146,7 +156,8 @@ class Convoys:
         convoy = self._boarding[convoy_id]
         convoy.batches_under_way -= 1
         convoy.items += items
-        self.room.parked(items)
+        if not convoy.is_given_up:
+            self.room.parked(items)
         if self._spans is not None and items:
             convoy.causes.append(self._spans.here())
         if not convoy.batches_under_way:
@@ -159,7 +170,9 @@ class Convoys:
         self._open[convoy.source] = _Convoy(convoy.source)
         self._closed.append(convoy)
         if len(self._closed) > CONVOYS_WAITING:
-            self.room.arrived(self._closed.popleft().items, None)
+            given_up = self._closed.popleft()
+            given_up.is_given_up = True
+            self.room.arrived(given_up.items, None)
             self._observer.convoy_left_to_sweeper()
 
     def _dispatch(self) -> None:

@@ -74,7 +74,9 @@ class RepairActivities:
         record = await repairs.get(UUID(order.item))
         decisions = await repairs.decisions(UUID(order.item))
         item = record.item
-        wait = decisions[-1].wait_until if decisions else None
+        # A wait ends with the attempt that it was decided on.
+        is_waiting = bool(decisions) and decisions[-1].attempt == item.attempt
+        wait = decisions[-1].wait_until if is_waiting else None
         return RepairView(
             state=record.state.value,
             attempt=item.attempt,

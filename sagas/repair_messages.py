@@ -13,6 +13,17 @@ from sagas.wishes import Wish
 DECIDE: Final = "decide"
 """The name of the update that carries out a decision."""
 
+MALFORMED: Final = "Malformed"
+UNSAFE: Final = "Unsafe"
+NOT_YET: Final = "NotYet"
+DECIDED_MEANWHILE: Final = "DecidedMeanwhile"
+NOT_CARRIED_OUT: Final = "NotCarriedOut"
+REFUSALS: Final = frozenset({MALFORMED, UNSAFE, DECIDED_MEANWHILE, NOT_CARRIED_OUT})
+"""Types of the failures of an update that say that nothing was done."""
+
+NOT_KNOWN: Final = "NotKnown"
+"""The type of the failure of an update that may have been carried out."""
+
 
 @dataclass(frozen=True, slots=True)
 class RepairOrder:
@@ -66,9 +77,13 @@ class DecideOrder:
 
 @dataclass(frozen=True, slots=True)
 class DecideAnswer:
-    """What became of a wish: carried out, or refused for a reason told in a sentence."""
+    """What became of a wish: carried out, or refused for a reason told in a sentence.
+
+    ``is_known`` False: it may have been carried out all the same.
+    """
 
     refusal: str | None = None
+    is_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

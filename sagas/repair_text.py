@@ -53,6 +53,7 @@ def details(source: int, item: str, view: RepairView) -> str:
     """The whole page."""
     parts = [
         f"## {summary(view)}",
+        *([] if view.wait_until is None else [f"Somebody put it off until {view.wait_until}."]),
         _what_happened(view),
         f"**Where the money is.** {_where(source, view)}",
     ]
@@ -85,7 +86,7 @@ def _where(source: int, view: RepairView) -> str:
     if view.is_open:
         return (
             f"In the suspense account of shard {source}: the debtor has it no more, "
-            "and nobody else has it yet."
+            "and nobody is known to have it yet."
         )
     return f"Account {view.target} has it; it was booked on shard {view.booked_on}."
 

@@ -31,6 +31,12 @@ from sagas.limits import (
 from sagas.messages import Step
 from sagas.repair_messages import (
     DECIDE,
+    DECIDED_MEANWHILE,
+    MALFORMED,
+    NOT_CARRIED_OUT,
+    NOT_KNOWN,
+    NOT_YET,
+    UNSAFE,
     CarryItemOrder,
     DecideAnswer,
     DecideOrder,
@@ -81,6 +87,7 @@ class RepairWorkflow:
 
     def __init__(self) -> None:
         self._view: RepairView | None = None
+        self._is_doing: tuple[SagaState, SagaStep] | None = None
         self._pending: _Pending | None = None
         self._decisions = 0
 
@@ -90,7 +97,7 @@ class RepairWorkflow:
         self._decisions = order.decisions
         pause_s = REPAIR_LOOK_S
         while True:
-            view = await self._look(order)
+            view = await self._look_for_all(order)
             self._show(order, view)
             if not view.is_open:
                 self._answer(DecideAnswer(unsafe_reason(view, RepairChoice.RETRY)))
@@ -113,8 +120,10 @@ class RepairWorkflow:
         await workflow.wait_condition(lambda: pending.answer is not None)
         answer, view = pending.answer, self._view
         if answer is None or answer.refusal is not None or view is None:
+            is_known = answer is None or answer.is_known
             refusal = None if answer is None else answer.refusal
-            raise ApplicationError(refusal or "Nothing was decided.", type="NotCarriedOut")
+            kind = NOT_CARRIED_OUT if is_known else NOT_KNOWN
+            raise ApplicationError(refusal or "Nothing was decided.", type=kind)
         return DecisionReport(wish.choice.value, view.state, view.attempt)
 
     @decide.validator
@@ -123,21 +132,37 @@ class RepairWorkflow:
         try:
             wish = read_wish(told, now=workflow.now())
         except WishMalformed as error:
-            raise ApplicationError(str(error), type="Malformed") from None
+            raise ApplicationError(str(error), type=MALFORMED) from None
         if self._view is None:
-            raise ApplicationError("The item is just being looked at; try again.", type="NotYet")
+            raise ApplicationError("The item is just being looked at; try again.", type=NOT_YET)
         reason = unsafe_reason(self._view, wish.choice)
         if reason is not None:
-            raise ApplicationError(reason, type="Unsafe")
+            raise ApplicationError(reason, type=UNSAFE)
         if self._pending is not None:
             message = f"{self._pending.wish.maker}'s decision is just being carried out."
-            raise ApplicationError(message, type="DecidedMeanwhile")
+            raise ApplicationError(message, type=DECIDED_MEANWHILE)
 
     def _decision_id(self) -> str:
         update = workflow.current_update_info()
         # A workflow that was terminated and started again knows nothing of its updates before.
         name = f"{workflow.info().workflow_id}/{workflow.info().run_id}"
         return str(uuid5(_DECISIONS, f"{name}/{update.id if update else self._decisions}"))
+
+    async def _look_for_all(self, order: RepairOrder) -> RepairView:
+        """Look, however long that takes; who decides meanwhile is told when it takes too long."""
+        looking = asyncio.create_task(self._look(order))
+        while not looking.done():
+            await workflow.wait_condition(lambda: looking.done() or self._pending is not None)
+            if not looking.done():
+                await self._bear_with(looking, order)
+        return await looking
+
+    async def _bear_with(self, looking: asyncio.Task[RepairView], order: RepairOrder) -> None:
+        try:
+            limit = timedelta(seconds=REPAIR_DECISION_LIMIT_S)
+            await workflow.wait_condition(looking.done, timeout=limit)
+        except TimeoutError:
+            self._answer(DecideAnswer(f"Shard {order.source} does not answer; nothing was done."))
 
     async def _look(self, order: RepairOrder, limit: timedelta | None = None) -> RepairView:
         view: RepairView = await workflow.execute_activity(
@@ -154,11 +179,12 @@ class RepairWorkflow:
     def _show(self, order: RepairOrder, view: RepairView) -> None:
         """Bring the page up to date, and what workflows are searched by."""
         is_new = self._view is None
-        if view == self._view:
+        doing = _doing(view, workflow.now())
+        if view == self._view and doing == self._is_doing:
             return
-        self._view = view
+        self._view, self._is_doing = view, doing
         workflow.set_current_details(details(order.source, order.item, view))
-        state, step = _doing(view, workflow.now())
+        state, step = doing
         code = view.code
         changes: list[SearchAttributeUpdate[Any]] = [
             SAGA_STATE.value_set(state.value),
@@ -257,7 +283,8 @@ class RepairWorkflow:
                 raise
             # Where its worker died it may have been carried out all the same.
             reason = error.cause or error
-            return DecideAnswer(f"It could not be carried out now, or the page says so: {reason}")
+            sentence = f"It could not be carried out now, or the page says that it was: {reason}"
+            return DecideAnswer(sentence, is_known=False)
         if decided.refusal is None:
             self._decisions += 1
         return decided

@@ -81,12 +81,12 @@ class Sweeper:
         try:
             async with asyncio.timeout(SWEEP_SHARD_LIMIT_S):
                 routes = await self._ensure_routes(shard)
-                await self._ensure_repairs(shard)
                 stragglers = await self._stragglers(shard)
                 for start in range(0, len(stragglers), CONVOY_ITEMS):
                     await self._send(shard, stragglers[start : start + CONVOY_ITEMS])
                     convoys += 1
                 expired = await self._shards[shard].expire_holds()
+                await self._ensure_repairs(shard)
         except LedgerError as error:
             failure = error.detail
         except RPCError as error:
@@ -105,12 +105,13 @@ class Sweeper:
 
     async def _ensure_repairs(self, shard: int) -> None:
         """See that items in repair have their workflows; the next sweep goes on behind them."""
-        after = self._repairs_seen.pop(shard, None)
+        after = self._repairs_seen.get(shard)
         items = await self._shards[shard].repairs.in_repair(REPAIRS_PER_SWEEP, after)
         for item in items:
+            self._repairs_seen[shard] = item
             await ensure_repair(self._client, shard, str(item))
-        if len(items) == REPAIRS_PER_SWEEP:
-            self._repairs_seen[shard] = items[-1]
+        if len(items) < REPAIRS_PER_SWEEP:
+            self._repairs_seen.pop(shard, None)
 
     async def _stragglers(self, shard: int) -> list[SuspenseItem]:
         """Old items, but for those that an earlier sweep sent off a moment ago.

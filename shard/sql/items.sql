@@ -39,7 +39,8 @@ LEFT JOIN ledger.transfer AS t
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
 WHERE i.state IN ('parked', 'needs_repair')
-    AND i.parked_at <= ledger.now() - make_interval(secs => %(age_s)s::double precision)
+    AND (%(age_s)s::double precision = 0 OR i.parked_at
+        <= ledger.now() - make_interval(secs => %(age_s)s::double precision))
     AND (%(state)s::text IS NULL OR i.state::text = %(state)s::text)
     AND (%(carrier)s::text IS NULL OR i.carrier::text = %(carrier)s::text)
     AND (%(currency)s::text IS NULL OR i.currency = %(currency)s::text)

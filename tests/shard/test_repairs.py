@@ -114,6 +114,23 @@ async def test_a_retry_begins_an_attempt_only_after_a_spent_one(
     assert (attempt, parked.item.target) == (now.item.attempt, now.item.target)
 
 
+async def test_a_spent_attempt_is_not_delivered_again(own: OwnShard) -> None:
+    """Whoever found the item parked, and has no evidence, finds it set aside by now."""
+    parked = await set_aside(own)
+    retry = decision(parked, RepairChoice.RETRY)
+    assert Decided.UNSAFE is await own.shard.repairs.decide(retry)
+    assert ItemState.NEEDS_REPAIR is (await record_of(parked)).state
+
+
+async def test_what_a_repair_holds_stays_with_it(own: OwnShard) -> None:
+    """A convoy or a route that had it in hand before does not take it back."""
+    parked = await park(own)
+    ids = [parked.item.item_id]
+    assert 1 == await own.shard.suspense.hand_over(ids, Carrier.REPAIR)
+    assert 0 == await own.shard.suspense.hand_over(ids, Carrier.ROUTE, 2)
+    assert Carrier.REPAIR is (await record_of(parked)).item.carrier
+
+
 async def test_waiting_changes_nothing_but_the_record(own: OwnShard) -> None:
     """The item stays set aside, and says until when."""
     parked = await set_aside(own)

@@ -87,7 +87,7 @@ CREATE OR REPLACE FUNCTION ledger.close_items(
     p_item uuid[], p_attempt integer[], p_booked_on smallint[], p_delivered_at timestamptz[],
     p_date date,
     OUT items uuid[], OUT debtors bigint[], OUT origins ledger.origin[], OUT refs text[],
-    OUT amounts numeric[], OUT attempts integer[], OUT states ledger.item_state[],
+    OUT amounts numeric[], OUT states ledger.item_state[],
     OUT refusals ledger.outcome[], OUT delivered_at timestamptz[]
 )
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_nestloop = off AS $$
@@ -111,13 +111,13 @@ BEGIN
         WHERE i.item_id = ANY (p_item) AND i.item_id = w.item_id AND i.attempt = w.attempt
             AND i.state IS NOT DISTINCT FROM 'parked'::ledger.item_state
             AND NOT i.debtor <@ v_fenced
-        RETURNING i.item_id, i.debtor, i.origin, i.reference, i.amount, i.attempt, i.state,
+        RETURNING i.item_id, i.debtor, i.origin, i.reference, i.amount, i.state,
                   i.last_refusal, w.delivered_at
     )
     SELECT array_agg(c.item_id), array_agg(c.debtor), array_agg(c.origin), array_agg(c.reference),
-           array_agg(c.amount), array_agg(c.attempt), array_agg(c.state),
-           array_agg(c.last_refusal), array_agg(c.delivered_at)
-    INTO items, debtors, origins, refs, amounts, attempts, states, refusals, delivered_at
+           array_agg(c.amount), array_agg(c.state), array_agg(c.last_refusal),
+           array_agg(c.delivered_at)
+    INTO items, debtors, origins, refs, amounts, states, refusals, delivered_at
     FROM closed AS c;
 END
 $$;
@@ -126,8 +126,8 @@ $$;
 -- ledger.tell_transfers does of all others. Returns how many were told.
 CREATE OR REPLACE FUNCTION ledger.tell_closed(
     p_debtor bigint[], p_origin ledger.origin[], p_reference text[], p_amount numeric[],
-    p_attempt integer[], p_state ledger.item_state[], p_refusal ledger.outcome[],
-    p_delivered_at timestamptz[], p_date date
+    p_state ledger.item_state[], p_refusal ledger.outcome[], p_delivered_at timestamptz[],
+    p_date date
 ) RETURNS integer
 LANGUAGE plpgsql VOLATILE SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -140,9 +140,8 @@ DECLARE
 BEGIN
     WITH ended AS MATERIALIZED (
         SELECT c.* FROM unnest(
-            p_debtor, p_origin, p_reference, p_amount, p_attempt, p_state::text[], p_refusal,
-            p_delivered_at
-        ) AS c (debtor, origin, reference, amount, attempt, state, refusal, delivered_at)
+            p_debtor, p_origin, p_reference, p_amount, p_state::text[], p_refusal, p_delivered_at
+        ) AS c (debtor, origin, reference, amount, state, refusal, delivered_at)
         WHERE c.debtor <@ v_owned
         ORDER BY c.debtor, c.origin, c.reference
     ), changed AS (
@@ -153,18 +152,15 @@ BEGIN
         FROM ended AS c
         WHERE t.account_no = c.debtor AND t.origin = c.origin AND t.reference = c.reference
             AND t.amount = c.amount
-        RETURNING t.account_no, t.origin, t.reference, t.money_state, c.attempt
+        RETURNING t.account_no, t.origin, t.reference, t.money_state
     )
     INSERT INTO ledger.transfer_event (
         account_no, origin, reference, n, happened_at, business_date, money_state, cause
     )
     SELECT c.account_no, c.origin, c.reference,
-           -- In its first attempt nothing has been told of it yet.
-           CASE WHEN c.attempt = 1 THEN 1 ELSE (
-               SELECT coalesce(max(e.n), 0) + 1 FROM ledger.transfer_event AS e
-               WHERE e.account_no = c.account_no AND e.origin = c.origin
-                   AND e.reference = c.reference
-           ) END,
+           (SELECT coalesce(max(e.n), 0) + 1 FROM ledger.transfer_event AS e
+            WHERE e.account_no = c.account_no AND e.origin = c.origin
+                AND e.reference = c.reference),
            v_now, p_date, c.money_state, 'settled'
     FROM changed AS c;
     GET DIAGNOSTICS v_told = ROW_COUNT;
@@ -197,8 +193,8 @@ BEGIN
     END IF;
 
     v_told := ledger.tell_closed(
-        v_closed.debtors, v_closed.origins, v_closed.refs, v_closed.amounts, v_closed.attempts,
-        v_closed.states, v_closed.refusals, v_closed.delivered_at, v_date
+        v_closed.debtors, v_closed.origins, v_closed.refs, v_closed.amounts, v_closed.states,
+        v_closed.refusals, v_closed.delivered_at, v_date
     );
     IF v_told < cardinality(v_closed.items) THEN
         -- Some are parts of transfers, or their debtors live elsewhere.

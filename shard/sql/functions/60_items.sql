@@ -22,7 +22,7 @@ END
 $$;
 
 -- Put parked items into the hands of another kind of workflow; of several routes, `p_route`
--- tells which. Returns how many were not there already.
+-- tells which. What a repair holds stays with it. Returns how many were not there already.
 CREATE OR REPLACE FUNCTION ledger.hand_over_v1(
     p_item uuid[], p_carrier ledger.carrier, p_route smallint DEFAULT NULL
 ) RETURNS integer
@@ -33,7 +33,7 @@ BEGIN
     PERFORM FROM ledger.suspense_item AS i WHERE i.item_id = ANY (p_item)
     ORDER BY i.item_id FOR NO KEY UPDATE;
     UPDATE ledger.suspense_item AS i SET carrier = p_carrier, route = p_route
-    WHERE i.item_id = ANY (p_item) AND i.state = 'parked'
+    WHERE i.item_id = ANY (p_item) AND i.state = 'parked' AND i.carrier <> 'repair'
         AND (i.carrier, i.route) IS DISTINCT FROM (p_carrier, p_route);
     GET DIAGNOSTICS v_changed = ROW_COUNT;
     RETURN v_changed;

@@ -37,7 +37,10 @@ BEGIN
         RETURN 'stale';
     ELSIF v_item.ownership = 'RANGE_MOVING' THEN
         RETURN 'moving';
-    ELSIF p_choice IN ('return', 'redirect') AND p_evidence IS NULL THEN
+    ELSIF p_evidence IS NULL AND (
+        p_choice IN ('return', 'redirect')
+        OR p_choice = 'retry' AND v_item.state = 'needs_repair'
+    ) THEN
         RETURN 'unsafe';
     END IF;
 
