@@ -94,8 +94,7 @@ def test_each_alert_is_seen_to_fire_and_to_be_quiet() -> None:
         for case in group["alert_rule_test"]
     ]
     expected = {(alert["alert"], fires) for alert in alerts() for fires in (True, False)}
-    quiet_by_nature = {("LedgerSuspenseOlderThanTenMinutes", False)}
-    assert expected == set(cases) | (quiet_by_nature & set(cases))
+    assert expected == set(cases)
 
 
 @every_alert
