@@ -1,7 +1,7 @@
 """Decisions of operators on items, sent to the repair workflow of each.
 
-An item that no repair holds yet is taken out of the hands of its convoy or route first. Whatever
-these still do with it is harmless: the item alone decides.
+An item that no repair holds yet is taken out of the hands of its convoy or route by the decision
+itself. Whatever these still do with it is harmless: the item alone decides.
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ from sagas.repair_messages import DECIDE, NOT_YET, REFUSALS, DecisionReport, Rep
 from sagas.repair_workflow import RepairWorkflow
 from sagas.starts import ensure_repair
 from shard.errors import OutcomeUnknown
-from shard.repairs import ItemRecord
-from shard.shard import Shard
-from shard.suspense import Carrier
 
 
 class Repairs:
@@ -37,11 +34,9 @@ class Repairs:
 
     def __init__(
         self,
-        shards: Mapping[int, Shard],
         reads: SagaReads,
         temporal: Callable[[], Awaitable[Client]],
     ) -> None:
-        self._shards = shards
         self._reads = reads
         self._temporal = temporal
 
@@ -51,10 +46,8 @@ class Repairs:
         Raises ``NotFound``, ``DecisionRefused`` with the reason, ``TemporalUnavailable`` where
         nobody was told, and ``OutcomeUnknown`` where no answer came.
         """
-        source, record = await self._open(item_id)
+        source = await self._source_of(item_id)
         client = await self._temporal()
-        if record.item.carrier is not Carrier.REPAIR:
-            await self._shards[source].suspense.hand_over([item_id], Carrier.REPAIR)
         try:
             handle = await ensure_repair(client, source, str(item_id))
         except RPCError as error:
@@ -64,17 +57,17 @@ class Repairs:
                 return await _decided(handle, words)
         except (TimeoutError, RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             # It may have arrived, and its workflow ended, before the decision did.
-            await self._open(item_id)
+            await self._source_of(item_id)
             message = "No answer came in time; see what became of it before deciding again."
             raise OutcomeUnknown(message) from error
 
-    async def _open(self, item_id: UUID) -> tuple[int, ItemRecord]:
-        """An item that can be decided on, and its source; raises ``NotFound`` and refuses."""
+    async def _source_of(self, item_id: UUID) -> int:
+        """The source of an item that can be decided on; raises ``NotFound`` and refuses."""
         (saga,) = await self._reads.find(item_id)
         if not saga.record.is_open:
             state = saga.record.state
             raise DecisionRefused(f"It is {state} already; nothing is left to decide.")
-        return saga.source, saga.record
+        return saga.source
 
 
 async def _decided(

@@ -98,7 +98,7 @@ class Bank:
             settings.temporal_address, settings.temporal_namespace, settings.temporal_ui_url
         )
         self.saga_reads = SagaReads(self.routes, place)
-        self.repairs = Repairs(self.shards, self.saga_reads, self.connected_temporal)
+        self.repairs = Repairs(self.saga_reads, self.connected_temporal)
         self.traces = Traces(self.routes, self.saga_reads, self.connected_temporal)
         self.business_day = BusinessDay(self.directory, self.shards)
         self.check = Check(self.directory, self.shards)

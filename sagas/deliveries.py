@@ -12,7 +12,7 @@ from shard.commands import Answer, Command, Kind, Leg, Origin
 from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome
 from shard.references import request_hash
-from shard.suspense import ItemStatus, SuspenseItem
+from shard.suspense import Carrier, ItemStatus, SuspenseItem
 
 
 class Verdict(Enum):
@@ -94,6 +94,9 @@ def judge(item: SuspenseItem, answer: Answer) -> Verdict:
         return Verdict.ELSEWHERE
     if meaning.is_retryable:
         return Verdict.NOT_YET
+    if answer.outcome is Outcome.RECALLED and item.carrier is Carrier.REPAIR:
+        # Recalled for a decision that was not carried out: a person has yet to say where it goes.
+        return Verdict.NEEDS_REPAIR
     if meaning.is_stored_for_deliveries and not item.is_return:
         return Verdict.SEND_BACK
     return Verdict.NEEDS_REPAIR

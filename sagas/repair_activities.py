@@ -89,6 +89,7 @@ class RepairActivities:
             parked_at=item.parked_at.astimezone(UTC).isoformat(timespec="seconds"),
             booked_on=record.booked_on,
             wait_until=None if wait is None else wait.astimezone(UTC).isoformat(),
+            carrier=item.carrier.value,
         )
 
     @activity.defn(name=Step.DECIDE_ITEM)

@@ -39,8 +39,9 @@ class RepairView:
     """An item as its repair workflow knows it; times in UTC (RFC 3339).
 
     ``state`` is an ``ItemState``. ``target`` and ``debtor`` are the last digits of account
-    numbers. ``destination`` is the shard that should own the target now. ``code`` is the outcome
-    that the last refused attempt met. ``wait_until``: the last decision was to wait until then.
+    numbers. ``carrier`` is the kind of workflow that delivers it. ``destination`` is the shard that
+    should own the target now. ``code`` is the outcome that the last refused attempt met.
+    ``wait_until``: the last decision was to wait until then.
     """
 
     state: str
@@ -54,6 +55,7 @@ class RepairView:
     parked_at: str
     booked_on: int | None = None
     wait_until: str | None = None
+    carrier: str = "repair"
 
     @property
     def is_open(self) -> bool:

@@ -200,13 +200,13 @@ class RepairWorkflow:
     async def _rest(self, order: RepairOrder, view: RepairView, pause_s: float) -> bool:
         """Let time pass until something is decided, or there is reason to look again.
 
-        An item that is parked is delivered meanwhile, unless it was decided to wait. Tells whether
-        a decision has come.
+        An item in this workflow's hands is delivered meanwhile, unless it was decided to wait; one
+        that others carry is left to them. Tells whether a decision has come.
         """
         left_s = _left_s(view, workflow.now())
         if left_s > 0:
             await self._decided_within(min(left_s, REPAIR_LOOK_MAX_S))
-        elif view.state == "parked":
+        elif view.state == "parked" and view.carrier == "repair":
             await self._deliver(order)
         elif view.wait_until is not None:
             # The time has come that somebody has put it off until.

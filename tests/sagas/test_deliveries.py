@@ -130,6 +130,13 @@ def test_what_an_answer_means_for_its_item(
     )
 
 
+def test_what_was_recalled_for_a_repair_waits_for_its_decision() -> None:
+    """Whoever set the tombstone may have died before it was decided where the amount goes."""
+    in_repair = replace(FORWARD, carrier=Carrier.REPAIR)
+    assert Verdict.NEEDS_REPAIR is judge(in_repair, answer(Outcome.RECALLED))
+    assert Verdict.SEND_BACK is judge(in_repair, answer(Outcome.ACCOUNT_CLOSED))
+
+
 @pytest.mark.parametrize("outcome", Outcome)
 def test_an_item_turns_round_only_on_a_refusal_that_is_stored(outcome: Outcome) -> None:
     """Otherwise a late delivery of the refused attempt could still be booked."""

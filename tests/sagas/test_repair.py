@@ -12,7 +12,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from sagas.carriage import Carriage
-from sagas.deliveries import delivery_command
+from sagas.deliveries import delivery_command, recall_command
 from sagas.repair_activities import RepairActivities
 from sagas.repair_messages import DecideOrder
 from sagas.sweeper import Sweeper
@@ -300,6 +300,28 @@ async def test_a_delivery_after_its_return_pays_nobody(small_bank: SmallBank) ->
     assert Figures(Decimal(0), 0) == await figures(small_bank.shards[2], creditor)
     _, decision = await stuck.decisions()
     assert Outcome.RECALLED is decision.evidence
+
+
+async def test_a_decision_that_died_behind_its_tombstone_moves_nothing(
+    small_bank: SmallBank,
+) -> None:
+    """The amount is kept from its target, and nobody has said where it goes: it needs a person
+    again, and goes where he says."""
+    creditor = await small_bank.open_account(2, "0")
+    stuck = await left_alone(small_bank, creditor)
+    item = stuck.item
+    tombstone = recall_command(
+        item, transfer_id=item.transfer_id, currency=item.currency, details={"purpose": "repair"}
+    )
+    assert Outcome.RECALLED is (await small_bank.shards[2].lanes.post(tombstone)).outcome
+    await stuck.decide("retry")
+    await shown(stuck, "Needs a decision: RECALLED")
+    other = await small_bank.open_account(3, "0")
+    await stuck.decide("redirect", account=str(other))
+    result = await stuck.handle.result()
+    assert ("delivered", 2) == (result.state, result.attempt)
+    assert PAID == await figures(small_bank.shards[3], other)
+    assert Figures(Decimal(0), 0) == await figures(small_bank.shards[2], creditor)
 
 
 async def test_an_outcome_that_is_not_known_blocks_another_attempt(small_bank: SmallBank) -> None:
