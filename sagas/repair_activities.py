@@ -5,7 +5,6 @@ Each may run twice, late, or in two workers at once: the item alone decides.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -14,10 +13,11 @@ from uuid import UUID
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from sagas.beating import beating
 from sagas.carriage import Carriage
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
 from sagas.deliveries import recall_command
-from sagas.limits import ROUTE_BEAT_S, ROUTE_CALL_LIMIT_S
+from sagas.limits import ROUTE_CALL_LIMIT_S
 from sagas.messages import Step
 from sagas.observer import Observer, Unobserved
 from sagas.owners import Owners, destination_of
@@ -104,8 +104,7 @@ class RepairActivities:
     @activity.defn(name=Step.CARRY_ITEM)
     async def carry(self, order: CarryItemOrder) -> None:
         """Deliver an item and settle it; fails, saying why, while that is not possible."""
-        beating = asyncio.create_task(_beat())
-        try:
+        async with beating():
             record = await self._shards[order.source].repairs.get(UUID(order.item))
             if record.state is not ItemState.PARKED:
                 return
@@ -116,8 +115,6 @@ class RepairActivities:
             )
             if carried.waiting:
                 raise ApplicationError(str(carried.failure), type="ItemWaits")
-        finally:
-            beating.cancel()
 
     async def _decide(self, order: DecideOrder) -> None:
         repairs = self._shards[order.source].repairs
@@ -229,10 +226,3 @@ def _announced(wait: DecisionRecord) -> Wish:
 
 def _tail(account_no: int) -> str:
     return f"...{str(account_no)[-_DIGITS_SHOWN:]}"
-
-
-async def _beat() -> None:
-    """Show Temporal that this worker lives, and hear from it that nobody waits any more."""
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(ROUTE_BEAT_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -11,8 +10,9 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
+from sagas.beating import beating
 from sagas.carriage import Carriage, Carried
-from sagas.limits import CHUNK_ITEMS, ROUTE_BEAT_S, ROUTE_CALL_LIMIT_S, ROUTE_RUN_S
+from sagas.limits import CHUNK_ITEMS, ROUTE_CALL_LIMIT_S, ROUTE_RUN_S
 from sagas.messages import RouteOrder, RouteReport, Step
 from sagas.starts import ensure_route, open_repairs
 from shard.shard import Shard
@@ -34,11 +34,8 @@ class RouteActivities:
         Items that must wait are passed over, so that they hold up no other; if any had to, the
         activity fails in the end, saying why, and Temporal tries it again.
         """
-        beating = asyncio.create_task(_beat())
-        try:
+        async with beating():
             return await self._carry(order)
-        finally:
-            beating.cancel()
 
     async def _carry(self, order: RouteOrder) -> RouteReport:
         carried = Carried()
@@ -84,10 +81,3 @@ def _report(carried: Carried, rerouted: int, *, has_more: bool) -> RouteReport:
     return RouteReport(
         carried.delivered, carried.redirected, rerouted, len(carried.stuck), has_more
     )
-
-
-async def _beat() -> None:
-    """Show Temporal that this worker lives, for as long as the activity runs."""
-    while True:
-        activity.heartbeat()
-        await asyncio.sleep(ROUTE_BEAT_S)

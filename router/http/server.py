@@ -13,6 +13,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 import uvicorn
@@ -110,17 +111,25 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def make_server(app: ASGIApp) -> uvicorn.Server:
-    """A server for ``app`` that is given its listening socket when it starts."""
-    config = uvicorn.Config(
+def plain_config(app: ASGIApp, **settings: Any) -> uvicorn.Config:
+    """uvicorn's settings without what this program does itself, or not at all."""
+    return uvicorn.Config(
         app,
-        http=OneWriteProtocol,
         ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=False,
+        **settings,
+    )
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """A server for ``app`` that is given its listening socket when it starts."""
+    config = plain_config(
+        app,
+        http=OneWriteProtocol,
         backlog=BACKLOG_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,

@@ -10,7 +10,7 @@ import uvicorn
 from prometheus_client import make_asgi_app
 
 from router.http.metrics import register_collectors
-from router.http.server import listen, url_of
+from router.http.server import listen, plain_config, url_of
 from router.telemetry import Metrics
 from router.wiring import Bank
 
@@ -35,16 +35,7 @@ async def metrics_served(bank: Bank, metrics: Metrics) -> AsyncIterator[str | No
         yield None
         return
     register_collectors(bank, metrics.registry)
-    config = uvicorn.Config(
-        make_asgi_app(metrics.registry),
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-    )
-    server = _ScrapedServer(config)
+    server = _ScrapedServer(plain_config(make_asgi_app(metrics.registry)))
     with listen(
         settings.http_host,
         settings.worker_metrics_port,

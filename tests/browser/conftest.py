@@ -16,9 +16,9 @@ import pytest
 
 from deploy.embedded.temporal import TemporalServer
 from sagas.convoys import Convoys
-from sagas.worker import build_worker, connect
+from sagas.worker import build_worker
 from shard.shard import Shard
-from tests.sagas.small_bank import SmallBank
+from tests.sagas.small_bank import SmallBank, connected_bank
 from tests.support.databases import Databases
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ async def small_bank(
     shards: Mapping[int, Shard], temporal: TemporalServer, servers: Databases
 ) -> AsyncIterator[SmallBank]:
     """Three shards with a worker; at the end nothing is half delivered."""
-    client = await connect(temporal.address)
-    bank = SmallBank(shards, client, servers.shard_owner_dsns)
+    bank = await connected_bank(shards, temporal, servers)
     async with build_worker(bank.client, bank.shards, bank.owners):
         yield bank
     bank.board_nothing()

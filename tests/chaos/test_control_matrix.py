@@ -16,15 +16,13 @@ import pytest
 from deploy.embedded.temporal import TemporalServer
 from sagas.control_points import ControlPoint
 from sagas.convoys import Convoys
-from sagas.limits import SEARCH_ATTRIBUTES_LIMIT_S
-from sagas.search_attributes import ensure_search_attributes
 from sagas.starts import ensure_route
-from sagas.worker import build_worker, connect
+from sagas.worker import build_worker
 from shard.errors import LedgerError
 from shard.onlooker import Moment
 from shard.shard import Shard
 from tests.chaos.trips import TRIPS, Trip
-from tests.sagas.small_bank import SmallBank, eventually
+from tests.sagas.small_bank import SmallBank, connected_bank, eventually
 from tests.support.databases import Databases
 from tests.support.gates import Action, Strike
 from tests.support.matrix_report import record_case
@@ -75,9 +73,7 @@ async def bank(
     shards: Mapping[int, Shard], temporal: TemporalServer, servers: Databases
 ) -> SmallBank:
     """Shards and Temporal, without worker."""
-    client = await connect(temporal.address)
-    await ensure_search_attributes(client, SEARCH_ATTRIBUTES_LIMIT_S)
-    return SmallBank(shards, client, servers.shard_owner_dsns)
+    return await connected_bank(shards, temporal, servers)
 
 
 @pytest.fixture

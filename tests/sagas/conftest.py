@@ -8,12 +8,10 @@ import pytest
 
 from deploy.embedded.temporal import TemporalServer
 from sagas.convoys import Convoys
-from sagas.limits import SEARCH_ATTRIBUTES_LIMIT_S
-from sagas.search_attributes import ensure_search_attributes
 from sagas.starts import ensure_route
-from sagas.worker import build_worker, connect
+from sagas.worker import build_worker
 from shard.shard import Shard
-from tests.sagas.small_bank import SmallBank
+from tests.sagas.small_bank import SmallBank, connected_bank
 from tests.support.databases import Databases
 
 
@@ -22,9 +20,7 @@ async def small_bank(
     shards: Mapping[int, Shard], temporal: TemporalServer, servers: Databases
 ) -> AsyncIterator[SmallBank]:
     """Shards and Temporal, without worker; at the end nothing is half delivered."""
-    client = await connect(temporal.address)
-    bank = SmallBank(shards, client, servers.shard_owner_dsns)
-    await ensure_search_attributes(bank.client, SEARCH_ATTRIBUTES_LIMIT_S)
+    bank = await connected_bank(shards, temporal, servers)
     yield bank
     bank.board_nothing()
     assert await bank.wrong_books() == []

@@ -10,7 +10,11 @@ from typing import TypeVar
 
 from temporalio.client import Client
 
+from deploy.embedded.temporal import TemporalServer
 from sagas.convoys import Convoys
+from sagas.limits import SEARCH_ATTRIBUTES_LIMIT_S
+from sagas.search_attributes import ensure_search_attributes
+from sagas.worker import connect
 from shard.accounts import AccountStatus
 from shard.commands import MoneyState, Origin
 from shard.errors import NotFound
@@ -18,6 +22,7 @@ from shard.shard import Shard
 from shard.suspense import Carrier, SuspenseItem
 from shard.transfers import TransferRecord
 from tests.support.bank import findings, open_account, transfer
+from tests.support.databases import Databases
 
 ACCOUNTS_PER_SHARD = 1_000_000_000
 FUNDS = "1000.00"
@@ -140,6 +145,15 @@ class SmallBank:
             if amount + opposite:
                 wrong.append(f"clearing {here}-{peer} {currency}: {amount} and {opposite}")
         return wrong
+
+
+async def connected_bank(
+    shards: Mapping[int, Shard], temporal: TemporalServer, servers: Databases
+) -> SmallBank:
+    """The bank of this run's servers, whose Temporal knows what repairs are searched by."""
+    client = await connect(temporal.address)
+    await ensure_search_attributes(client, SEARCH_ATTRIBUTES_LIMIT_S)
+    return SmallBank(shards, client, servers.shard_owner_dsns)
 
 
 async def eventually(look: Callable[[], Awaitable[_Seen]], is_so: Callable[[_Seen], bool]) -> _Seen:

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from shard.commands import Leg, ParkedAmount
-from shard.ids import new_id
 from shard.named_queries import QUERIES
 from shard.outcomes import Outcome
 from shard.suspense import Carrier, ItemState, OpenByAge, Settlement, SuspenseItem
 from tests.shard.own_server import OwnShard, as_owner
-from tests.support.bank import account_no, open_account, transfer
+from tests.shard.parked import park
 from tests.support.interleaving import posting_connection
 
 BOUNDS_S = (10.0, 60.0)
 ANY = 1_000
 
 
-async def park(own: OwnShard, *amounts: str, currency: str) -> list[SuspenseItem]:
+async def items_of(own: OwnShard, *amounts: str, currency: str) -> list[SuspenseItem]:
     """Items of one transfer, in the order of their amounts."""
-    values = [Decimal(amount) for amount in amounts]
-    debtor = await open_account(own.shard, "100", currency=currency)
-    command = replace(
-        transfer(debtor, account_no(2), str(sum(values)), currency=currency),
-        legs=(Leg(debtor, -sum(values, Decimal(0))),),
-        parked=tuple(ParkedAmount(new_id(), account_no(2), value) for value in values),
-    )
-    answer = await own.shard.lanes.post(command)
-    assert answer.convoy is not None
-    items = await own.shard.suspense.of_convoy(answer.convoy)
-    return sorted(items, key=lambda item: item.amount)
+    parked = await park(own, *amounts, currency=currency)
+    return sorted(parked.items, key=lambda item: item.amount)
 
 
 async def grown_older(own: OwnShard, item: SuspenseItem, seconds: float) -> None:
@@ -51,7 +39,7 @@ async def told_of(own: OwnShard, currency: str, limit: int = ANY) -> list[OpenBy
 
 async def test_open_items_are_told_by_state_carrier_and_age(own: OwnShard) -> None:
     """Alike ones are summed; an age is the number of bounds it has reached."""
-    _, old, older, stuck = await park(own, "1", "2", "3", "4", currency="SEK")
+    _, old, older, stuck = await items_of(own, "1", "2", "3", "4", currency="SEK")
     await grown_older(own, old, 30)
     await grown_older(own, older, 40)
     suspense = own.shard.suspense
@@ -68,7 +56,7 @@ async def test_open_items_are_told_by_state_carrier_and_age(own: OwnShard) -> No
 
 async def test_an_item_that_is_closed_is_not_told(own: OwnShard) -> None:
     """What was delivered stands in suspense no more."""
-    (item,) = await park(own, "1", currency="NOK")
+    (item,) = await items_of(own, "1", currency="NOK")
     before = await own.shard.suspense.count_open(ANY)
     await own.shard.suspense.settle([Settlement(item.item_id, 1, 2, item.parked_at)])
     assert [] == await told_of(own, "NOK")
@@ -77,7 +65,7 @@ async def test_an_item_that_is_closed_is_not_told(own: OwnShard) -> None:
 
 async def test_figures_are_bounded_and_begin_with_the_oldest(own: OwnShard) -> None:
     """However much stands there, a look at it costs as much as its limit says."""
-    _, old = await park(own, "1", "2", currency="DKK")
+    _, old = await items_of(own, "1", "2", currency="DKK")
     await grown_older(own, old, 10_000_000)
     assert [Decimal(2)] == [each.amount for each in await told_of(own, "DKK", limit=1)]
     assert 1 == await own.shard.suspense.count_open(1)
