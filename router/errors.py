@@ -102,7 +102,7 @@ class TemporalUnavailable(Unavailable):
 
 
 class InTransit(Unavailable):
-    """The money is still on its way; take the whole back, or a part once it has arrived."""
+    """The money is on its way; a part, or what a person has in hand, is to be had on arrival."""
 
     code = "IN_TRANSIT"
 

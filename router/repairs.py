@@ -22,7 +22,7 @@ from temporalio.service import RPCError
 
 from router.errors import DecisionRefused, TemporalUnavailable
 from router.limits import DECISION_PAUSE_S, DECISION_WAIT_S
-from router.saga_reads import SagaReads
+from router.saga_reads import Saga, SagaReads
 from sagas.repair_messages import DECIDE, NOT_YET, REFUSALS, DecisionReport, RepairResult
 from sagas.repair_workflow import RepairWorkflow
 from sagas.starts import ensure_repair
@@ -43,13 +43,17 @@ class Repairs:
     async def decide(self, item_id: UUID, words: Mapping[str, Any]) -> DecisionReport:
         """Have a decision carried out; ``words`` are those of the update ``decide``.
 
+        Without an ``attempt`` the one is meant that the item is in now: should it be in another
+        before the decision comes to it, that is refused.
+
         Raises ``NotFound``, ``DecisionRefused`` with the reason, ``TemporalUnavailable`` where
         nobody was told, and ``OutcomeUnknown`` where no answer came.
         """
-        source = await self._source_of(item_id)
+        saga = await self._open_saga(item_id)
+        words = {"attempt": saga.record.item.attempt, **words}
         client = await self._temporal()
         try:
-            handle = await ensure_repair(client, source, str(item_id))
+            handle = await ensure_repair(client, saga.source, str(item_id))
         except RPCError as error:
             raise TemporalUnavailable from error
         try:
@@ -57,17 +61,17 @@ class Repairs:
                 return await _decided(handle, words)
         except (TimeoutError, RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             # It may have arrived, and its workflow ended, before the decision did.
-            await self._source_of(item_id)
+            await self._open_saga(item_id)
             message = "No answer came in time; see what became of it before deciding again."
             raise OutcomeUnknown(message) from error
 
-    async def _source_of(self, item_id: UUID) -> int:
-        """The source of an item that can be decided on; raises ``NotFound`` and refuses."""
+    async def _open_saga(self, item_id: UUID) -> Saga:
+        """An item that can be decided on; raises ``NotFound`` and refuses."""
         (saga,) = await self._reads.find(item_id)
         if not saga.record.is_open:
             state = saga.record.state
             raise DecisionRefused(f"It is {state} already; nothing is left to decide.")
-        return saga.source
+        return saga
 
 
 async def _decided(

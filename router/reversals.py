@@ -4,15 +4,20 @@ What became of the money is decided where the creditor lives. Is it booked there
 debited under a cap that all reversals share. Is it still on its way, a tombstone under the
 delivery's reference keeps it from arriving, and the whole amount goes back to its debtor: a
 recall. Whichever of delivery and tombstone comes first at the creditor's shard has won.
+
+What a person sent to another account is taken from there. It is still the part of the creditor
+whom the transfer names: by that name it is asked for, and by itself it is capped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
 from router.errors import InTransit, refusal
+from router.item_ways import Way, Ways
 from router.limits import (
     MOVING_PAUSE_MAX_S,
     REQUEST_BUDGET_S,
@@ -32,7 +37,7 @@ from shard.ids import new_id
 from shard.money import format_amount
 from shard.outcomes import Outcome
 from shard.references import derived_reference, request_hash
-from shard.suspense import ItemState, ItemStatus, Redirection
+from shard.suspense import ItemState, Redirection, SuspenseItem
 from shard.transfers import TransferRecord
 
 _REVERSAL = "reversal"
@@ -40,6 +45,8 @@ _RECALL = "recall"
 _WAY_BACK = {
     ItemState.RETURNED: MoneyState.RETURNED,
     ItemState.NEEDS_REPAIR: MoneyState.NEEDS_REPAIR,
+    # The debtor could not have it, and a person sent it on: it was delivered after all.
+    ItemState.DELIVERED: MoneyState.DELIVERED,
 }
 
 
@@ -49,7 +56,7 @@ class ReversalRequest:
 
     ``reference`` names the reversal among those of this transfer. ``amount`` (> 0) is in the
     transfer's currency; None is all that the creditor was paid. ``creditor`` tells whose part of
-    a transfer with several creditors.
+    a transfer with several creditors, wherever that is now.
     """
 
     debtor: int
@@ -70,11 +77,13 @@ class _Wanted:
     amount: Decimal
     paid: Decimal
 
-    @property
-    def reference(self) -> str:
-        """Under which the creditor's shard knows it: references are the debtor's, not his."""
+    def reference_at(self, holder: int) -> str:
+        """Under which the shard of who has the money knows it: references are the debtor's."""
         request = self.request
         name = f"{request.debtor}/{request.original}/{request.reference}"
+        if holder != self.creditor:
+            # He may be a creditor himself, and then both parts have such a reversal.
+            name = f"{name}/{self.creditor}"
         return derived_reference(_REVERSAL, name)
 
     @property
@@ -102,37 +111,44 @@ class Reversals:
     def __init__(self, routes: Routes, transfers: Transfers, suspense: SuspenseGauge) -> None:
         self._routes = routes
         self._transfers = transfers
+        self._ways = Ways(routes)
         self._submission = Submission(routes, suspense)
 
     async def reverse(self, request: ReversalRequest) -> Submitted:
         """Take a transfer back; repeating it under the same reference is always safe.
 
         Raises ``NotFound``; ``Malformed``; ``Refused`` (NOT_REVERSIBLE, REVERSAL_EXCEEDED and
-        what the creditor's account speaks against it); ``InTransit`` for a part of an amount
-        that has not arrived within ``REQUEST_BUDGET_S``; and like transfers.
+        what the account that has the money speaks against it); ``InTransit`` for a part of an
+        amount, or for one that a person has in hand, which has not arrived within
+        ``REQUEST_BUDGET_S``; and like transfers.
         """
         patience = Patience(
             REQUEST_BUDGET_S, first_s=WAIT_PAUSE_FIRST_S, longest_s=MOVING_PAUSE_MAX_S
         )
+        has_recalled = False
         while True:
             wanted = await self._wanted(request)
-            item = await self._item_of(wanted)
-            if item is None:
-                return await self._debit_creditor(wanted, wanted.original)
-            if item.target != wanted.creditor:
-                return await self._recalled_before(wanted, item)
-            if item.state is ItemState.NEEDS_REPAIR:
+            way = await self._ways.of_leg(wanted.original, wanted.creditor, wanted.paid)
+            if way is None:
+                return await self._debit(wanted, wanted.creditor, wanted.original)
+            met, item = await self._ways.met(way), way.item
+            if any(_is_reuse_of(wanted, each) for each in met.values()):
+                raise refusal(Outcome.REFERENCE_REUSED)
+            if _is_recalled(wanted, way, met):
+                return Submitted(_recalled(wanted, way), is_replay=not has_recalled)
+            if item.is_return or way.record.state is ItemState.NEEDS_REPAIR:
                 raise refusal(Outcome.NOT_REVERSIBLE)
-            if wanted.amount == wanted.paid and item.state is ItemState.PARKED:
-                recalled = await self._recall(wanted, item)
-                if recalled is not None:
-                    return recalled
-            met = await self._met(wanted.creditor, item)
-            if met is not None and met.outcome is Outcome.POSTED:
-                return await self._debit_creditor(wanted, met)
-            if met is not None:
+            present = met.get(item.attempt)
+            if present is None and wanted.amount == wanted.paid and way.may_be_recalled:
+                has_recalled |= await self._recall(wanted, item)
+                present = await self._ways.met_at(item.target, item, item.attempt)
+            if present is not None and present.outcome is Outcome.POSTED:
+                return await self._debit(wanted, item.target, present)
+            if present is not None:
                 # Refused or recalled: whoever knows that may turn the item round.
-                await self._send_back(wanted, item, met.outcome)
+                is_turned = await self._send_back(wanted, item, present.outcome)
+                if is_turned and has_recalled and _is_recall_of(wanted, present):
+                    return Submitted(_recalled(wanted, way), is_replay=False)
             if not await patience.pause():
                 raise InTransit
 
@@ -142,14 +158,9 @@ class Reversals:
         for creditor in _creditors(record):
             amount = _paid_to(record, creditor)
             request = ReversalRequest(debtor, original, reference, creditor=creditor)
-            wanted = _Wanted(request, record, creditor, amount, amount)
-            try:
-                return _told(wanted, await self._at_creditor(wanted))
-            except NotFound:
-                item = await self._item_of(wanted)
-                met = None if item is None else await self._met_before(creditor, item)
-                if item is not None and met is not None and _is_recall_of(wanted, met):
-                    return _recalled(wanted, item)
+            found = await self._found(_Wanted(request, record, creditor, amount, amount))
+            if found is not None:
+                return found
         raise NotFound("There is no such reversal.")
 
     async def wait(
@@ -182,40 +193,44 @@ class Reversals:
             raise refusal(Outcome.REVERSAL_EXCEEDED)
         return _Wanted(request, original, creditor, request.amount or paid, paid)
 
-    async def _item_of(self, wanted: _Wanted) -> ItemStatus | None:
-        """The amount that went to the creditor from another shard; None if it was a local leg."""
-        original = wanted.original
-        suspense = self._routes.shards[original.booked_on].suspense
-        items = await suspense.of_transfer(original.home, original.origin, original.reference)
-        paid_to = [item for item in items if item.target == wanted.creditor]
-        if paid_to:
-            return paid_to[0]
-        # On its way back, or back, its target is the debtor; what it met tells where it was.
-        for item in items:
-            is_back = item.target == original.home and item.amount == wanted.paid
-            if is_back and await self._met_before(wanted.creditor, item) is not None:
-                return item
-        return None
+    async def _found(self, wanted: _Wanted) -> TransferRecord | None:
+        """A reversal of one creditor's part as it stands: a debit, or a recall."""
+        try:
+            return await self._booked(wanted, wanted.creditor)
+        except NotFound:
+            way = await self._ways.of_leg(wanted.original, wanted.creditor, wanted.paid)
+        if way is None:
+            return None
+        if _is_recalled(wanted, way, await self._ways.met(way)):
+            return _recalled(wanted, way)
+        try:
+            return await self._booked(wanted, way.item.target)
+        except NotFound:
+            return None
 
-    async def _debit_creditor(self, wanted: _Wanted, evidence: TransferRecord) -> Submitted:
-        """The money is booked at the creditor, as ``evidence`` tells: take it from there."""
-        _, answer = await self._submission.post(partial(self._routed_reversal, wanted, evidence))
+    async def _debit(self, wanted: _Wanted, holder: int, evidence: TransferRecord) -> Submitted:
+        """The money is booked on the account ``holder``, as ``evidence`` tells: take it back."""
+        _, answer = await self._submission.post(
+            partial(self._routed_reversal, wanted, holder, evidence)
+        )
         if answer.outcome is not Outcome.POSTED:
             raise refused(answer)
         try:
-            record = await self._at_creditor(wanted)
+            record = await self._booked(wanted, holder)
         except Unavailable as error:
             # It is booked, so "nothing happened" would be a lie.
             raise OutcomeUnknown from error
-        return Submitted(_told(wanted, record), answer.is_replay)
+        return Submitted(record, answer.is_replay)
 
-    async def _routed_reversal(self, wanted: _Wanted, evidence: TransferRecord) -> Routed:
-        original, creditor = wanted.original, wanted.creditor
-        moved = await self._submission.movement(creditor, original.home, wanted.amount)
+    async def _routed_reversal(
+        self, wanted: _Wanted, holder: int, evidence: TransferRecord
+    ) -> Routed:
+        original = wanted.original
+        moved = await self._submission.movement(holder, original.home, wanted.amount)
         return moved.source, Command(
-            home=creditor,
+            home=holder,
             origin=Origin.REVERSAL,
-            reference=wanted.reference,
+            reference=wanted.reference_at(holder),
             transfer_id=new_id(),
             request_hash=wanted.fingerprint,
             currency=original.currency,
@@ -228,15 +243,12 @@ class Reversals:
             terms=Terms(reverses=_booking(original, evidence)),
         )
 
-    async def _recall(self, wanted: _Wanted, item: ItemStatus) -> Submitted | None:
-        """Keep an amount from arriving; None when its attempt has met something else before."""
+    async def _recall(self, wanted: _Wanted, item: SuspenseItem) -> bool:
+        """Keep an amount from arriving; False when its attempt has met something else before."""
         _, answer = await self._submission.post(partial(self._routed_recall, wanted, item))
-        if answer.outcome is not Outcome.RECALLED or answer.is_replay:
-            return None
-        await self._send_back(wanted, item, Outcome.RECALLED)
-        return Submitted(_recalled(wanted, item), is_replay=False)
+        return answer.outcome is Outcome.RECALLED and not answer.is_replay
 
-    async def _routed_recall(self, wanted: _Wanted, item: ItemStatus) -> Routed:
+    async def _routed_recall(self, wanted: _Wanted, item: SuspenseItem) -> Routed:
         details = {"purpose": wanted.recall, "end_to_end_id": wanted.request.reference}
         original = wanted.original
         command = recall_command(
@@ -245,45 +257,22 @@ class Reversals:
             currency=original.currency,
             details=details,
         )
-        return await self._routes.owner_of(wanted.creditor), command
+        return await self._routes.owner_of(item.target), command
 
-    async def _send_back(self, wanted: _Wanted, item: ItemStatus, cause: Outcome) -> None:
-        """Turn an item round whose attempt was refused or recalled, unless that is done."""
+    async def _send_back(self, wanted: _Wanted, item: SuspenseItem, cause: Outcome) -> bool:
+        """Turn an item round whose attempt was refused or recalled; False where others did, or
+        a person has it in hand."""
         suspense = self._routes.shards[wanted.original.booked_on].suspense
-        await suspense.redirect(
-            [Redirection(item.item_id, item.attempt, wanted.original.home, cause)]
+        back = Redirection(item.item_id, item.attempt, wanted.original.home, cause)
+        return await suspense.redirect([back]) > 0
+
+    async def _booked(self, wanted: _Wanted, holder: int) -> TransferRecord:
+        """The reversal as the client named it; raises ``NotFound``."""
+        reference = wanted.reference_at(holder)
+        record = await self._routes.follow(
+            holder, lambda shard: shard.transfers.get(holder, Origin.REVERSAL, reference)
         )
-
-    async def _recalled_before(self, wanted: _Wanted, item: ItemStatus) -> Submitted:
-        """The amount is on its way back, or back: by this recall, by another one, or refused."""
-        met = await self._met_before(wanted.creditor, item)
-        if met is None or not _is_recall_of(wanted, met):
-            raise refusal(Outcome.NOT_REVERSIBLE)
-        if met.purpose != wanted.recall:
-            raise refusal(Outcome.REFERENCE_REUSED)
-        return Submitted(_recalled(wanted, item), is_replay=True)
-
-    async def _met_before(self, creditor: int, item: ItemStatus) -> TransferRecord | None:
-        """What the attempt before the way back has met at the creditor, if it was there."""
-        return await self._met(creditor, replace(item, attempt=item.attempt - 1))
-
-    async def _met(self, creditor: int, item: ItemStatus) -> TransferRecord | None:
-        """What the present attempt has met at the creditor: a booking, a refusal, a recall."""
-        try:
-            return await self._routes.follow(
-                creditor,
-                lambda shard: shard.transfers.get(
-                    creditor, Origin.DELIVERY, item.delivery_reference
-                ),
-            )
-        except NotFound:
-            return None
-
-    async def _at_creditor(self, wanted: _Wanted) -> TransferRecord:
-        creditor = wanted.creditor
-        return await self._routes.follow(
-            creditor, lambda shard: shard.transfers.get(creditor, Origin.REVERSAL, wanted.reference)
-        )
+        return replace(record, reference=wanted.request.reference)
 
 
 def _has_several_debtors(record: TransferRecord) -> bool:
@@ -320,12 +309,18 @@ def _is_recall_of(wanted: _Wanted, met: TransferRecord) -> bool:
     return met.kind is Kind.TOMBSTONE and met.end_to_end_id == wanted.request.reference
 
 
-def _told(wanted: _Wanted, record: TransferRecord) -> TransferRecord:
-    """The reversal as the client named it."""
-    return replace(record, reference=wanted.request.reference)
+def _is_reuse_of(wanted: _Wanted, met: TransferRecord) -> bool:
+    """Whether that tombstone was set for another request."""
+    return _is_recall_of(wanted, met) and met.purpose != wanted.recall
 
 
-def _recalled(wanted: _Wanted, item: ItemStatus) -> TransferRecord:
+def _is_recalled(wanted: _Wanted, way: Way, met: Mapping[int, TransferRecord]) -> bool:
+    """Whether a recall under this reference has turned it round, whatever became of it since."""
+    recalls = [attempt for attempt, each in met.items() if _is_recall_of(wanted, each)]
+    return any(way.is_sent_back_after(attempt) for attempt in recalls)
+
+
+def _recalled(wanted: _Wanted, way: Way) -> TransferRecord:
     """A recall as a transfer from the creditor, who never had it, back to the debtor."""
     original = wanted.original
     return replace(
@@ -336,7 +331,7 @@ def _recalled(wanted: _Wanted, item: ItemStatus) -> TransferRecord:
         kind=Kind.ORDINARY,
         creditor=original.home,
         amount=wanted.amount,
-        money_state=_WAY_BACK.get(item.state, MoneyState.IN_TRANSIT),
+        money_state=_WAY_BACK.get(way.record.state, MoneyState.IN_TRANSIT),
         return_code=Outcome.RECALLED,
         purpose=_RECALL,
         legs=None,

@@ -95,9 +95,10 @@ class SagaMetrics:
         """A convoy's items are the sweeper's now."""
         self._convoys_left.inc()
 
-    def window(self, seconds: float) -> None:
-        """An amount was credited that long after its debit; two clocks may disagree a little."""
-        self._window_seconds.observe(max(0.0, seconds))
+    def window(self, seconds: float, items: int = 1) -> None:
+        """Amounts were credited that long after their debit; two clocks may disagree a little."""
+        for _ in range(items):
+            self._window_seconds.observe(max(0.0, seconds))
 
     def deliveries_unanswered(self, items: int) -> None:
         """The answer to that many deliveries stayed away."""

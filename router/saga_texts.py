@@ -120,7 +120,7 @@ def _what_happened(outlook: Outlook) -> Iterator[str]:
         f"At {told_time(item.parked_at)} transfer {item.reference} of account {item.debtor} "
         f"left {told_amount(saga)} in suspense on shard {source}, for another shard."
     )
-    if item.kind is Kind.RETURN:
+    if item.origin is Origin.REVERSAL:
         yield "It takes back what an earlier transfer had paid."
     elif item.kind is Kind.FORCED:
         yield "It is a forced booking, which passes floors and freezes."
@@ -139,6 +139,8 @@ def _decision(decision: DecisionRecord) -> str:
     until = "" if decision.wait_until is None else told_time(decision.wait_until)
     what = _DECIDED[decision.choice].format(target=decision.target_after, until=until)
     met = "" if decision.evidence is None else f", which had met {decision.evidence},"
+    if decision.evidence is Outcome.POSTED:
+        met = ", which was booked,"
     return (
         f"At {told_time(decision.decided_at)} {decision.maker} decided on attempt "
         f"{decision.attempt}{met} {what}, and {decision.checker} checked it: {decision.reason}"
@@ -244,6 +246,8 @@ def _advice(outlook: Outlook) -> str:
         return "Nothing is left to decide."
     if record.item.carrier is Carrier.CONVOY and _age_s(outlook) <= STRAGGLER_AGE_S:
         return "It is on its way. Look again in a few seconds before you decide anything."
+    if at_target.state is AtTarget.BOOKED and record.state is ItemState.NEEDS_REPAIR:
+        return "It has arrived, and was set aside all the same: retry settles it."
     if at_target.state is AtTarget.BOOKED:
         return "It has arrived, and is settled by itself as soon as both shards can be written to."
     if at_target.state is AtTarget.SILENT and record.state is ItemState.PARKED:
@@ -272,9 +276,10 @@ def _choice(outlook: Outlook, temporal: TemporalPlace, choice: RepairChoice) -> 
     item = outlook.saga.record.item
     item_id = str(item.item_id)
     extra = _EXTRA.get(choice, {})
-    update = json.dumps({"choice": choice.value, **extra, **_BY_WHOM})
+    update = json.dumps({"choice": choice.value, "attempt": item.attempt, **extra, **_BY_WHOM})
     is_safe, why = _verdict(outlook, choice)
-    command = ["ledger", "sagas", choice.value, item_id, *extra.values(), *_options(_BY_WHOM)]
+    options = _options({"attempt": str(item.attempt), **_BY_WHOM})
+    command = ["ledger", "sagas", choice.value, item_id, *extra.values(), *options]
     is_held = item.carrier is Carrier.REPAIR
     workflow = repair_workflow_id(outlook.saga.source, item_id)
     return ChoiceText(
@@ -311,6 +316,8 @@ def _verdict(outlook: Outlook, choice: RepairChoice) -> tuple[bool, str]:
                 f"Attempt {item.attempt} is delivered again under the same reference: if it was "
                 "booked before, that is found, and it is only settled."
             )
+        case RepairChoice.RETRY if outlook.at_target.state is AtTarget.BOOKED:
+            return True, f"Attempt {item.attempt} is booked, and is only settled."
         case RepairChoice.RETURN if item.is_return:
             return False, "It is on its way back to its debtor already; choose retry."
         case _:
@@ -322,9 +329,7 @@ def _new_attempt(outlook: Outlook, choice: RepairChoice) -> tuple[bool, str]:
     item, at_target = outlook.saga.record.item, outlook.at_target
     match at_target.state:
         case AtTarget.BOOKED:
-            return False, (
-                f"Account {item.target} has it already. Take it back by reversing the transfer."
-            )
+            return False, f"Account {item.target} has it already. {_taken_back(outlook)}"
         case AtTarget.SILENT:
             return False, _UNKNOWN_IS_UNSAFE.format(attempt=item.attempt, shard=at_target.shard)
         case AtTarget.UNASSIGNED:
@@ -342,6 +347,20 @@ def _new_attempt(outlook: Outlook, choice: RepairChoice) -> tuple[bool, str]:
             "where it is and you are told so."
         )
     return True, f"{spent} {_for_whom(choice)}"
+
+
+def _taken_back(outlook: Outlook) -> str:
+    """What can be done about money that has arrived."""
+    item = outlook.saga.record.item
+    if item.is_return:
+        return "It is back with its debtor."
+    if item.origin is not Origin.CLIENT:
+        return "Only a transfer from there brings it back."
+    reverse = shlex.join(["ledger", "reverse", str(item.debtor), item.reference])
+    return (
+        "Take it back by reversing the transfer, which debits that account, whoever was to be "
+        f"paid: {reverse} (with --creditor, whom the transfer names, where it has several)."
+    )
 
 
 def _for_whom(choice: RepairChoice) -> str:

@@ -7,9 +7,10 @@ system account, is asked of the shard that booked it: neither ever moves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from router.item_ways import targets_of
 from router.routing import Routes
 from router.saga_reads import Saga, SagaReads, TransferName
 from router.saga_trace_moment import balances_of, creditors_of, debtors_of, reconciled
@@ -130,7 +131,7 @@ class _Telling:
     async def _attempt(self, transfer: TransferRecord, saga: Saga, number: int) -> Attempt:
         """One attempt: of the accounts it may have gone to, the one whose shard knows of it."""
         item_id = saga.record.item.item_id
-        targets = list(dict.fromkeys(_targets(transfer, saga, number)))
+        targets = _targets(transfer, saga, number)
         gaps_before = len(self._gaps)
         for target in targets:
             delivery = await self._or_gap(
@@ -189,21 +190,12 @@ class _Telling:
             return otherwise
 
 
-def _targets(transfer: TransferRecord, saga: Saga, number: int) -> Iterator[int]:
-    """The accounts that an attempt of an item may have gone to.
+def _targets(transfer: TransferRecord, saga: Saga, number: int) -> list[int]:
+    """The account that an attempt of an item went to.
 
-    Decisions tell it of theirs. Other attempts after the first one went back to the debtor; the
-    first one went to the creditor, or to one of several whose part is as large.
+    A first one of which nobody tells went to the creditor, or to one of several whose part is as
+    large.
     """
     item = saga.record.item
-    if number == item.attempt:
-        yield item.target
-        return
-    for decision in saga.decisions:
-        if decision.attempt == number:
-            yield decision.target_before
-            return
-    if number > 1:
-        yield item.debtor
-        return
-    yield from creditors_of(transfer, item.amount)
+    target = targets_of(item, saga.decisions)[number - 1]
+    return creditors_of(transfer, item.amount) if target is None else [target]

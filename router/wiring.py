@@ -174,6 +174,7 @@ class Bank:
                 control_points=self._control_points,
                 observer=self._observer,
                 spans=self._tracing,
+                terminus=self.convoys.terminus,
             )
 
 

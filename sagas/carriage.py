@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
 from sagas.deliveries import Verdict, delivery_command, judge
@@ -24,6 +25,10 @@ from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailab
 from shard.shard import Shard
 from shard.spans import Spans
 from shard.suspense import Redirection, Settlement, SuspenseItem
+
+_Answered: TypeAlias = tuple[SuspenseItem, Answer]
+_Step: TypeAlias = Callable[[int, Sequence[_Answered]], Awaitable["Carried"]]
+_NOT_SETTLED = "settled by another carriage, or the debtor's range is moving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,12 @@ class Carried:
             elsewhere=self.elsewhere + later.elsewhere,
         )
 
+    @classmethod
+    def settled(cls, settled: int, of: int) -> Carried:
+        """So many of the items that were booked could be settled."""
+        failure = _NOT_SETTLED if settled < of else None
+        return cls(delivered=settled, waiting=of - settled, failure=failure)
+
     def report(self) -> CarryReport:
         """The figures alone, without items."""
         return CarryReport(
@@ -82,7 +93,7 @@ class Carriage:
         self._owners = owners
         self._control_points = control_points or Unarmed()
         self._observer = observer or Unobserved()
-        self._unanswered = Unanswered(self._observer)
+        self.unanswered = Unanswered(self._observer)
         self._spans = spans
 
     async def by_destination(
@@ -128,13 +139,13 @@ class Carriage:
             answers = await self._deliver(source, destination, chunk, limit_s)
         except (ShardUnavailable, OutcomeUnknown, TimeoutError) as error:
             if not isinstance(error, ShardUnavailable):
-                self._unanswered.stayed_away(chunk)
-            failure = f"Shard {destination}: {_told(error)}"
+                self.unanswered.stayed_away([item.delivery_reference for item in chunk])
+            failure = failure_of(destination, error)
             return Carried(
                 waiting=len(chunk), is_unreachable=True, is_stopped=True, failure=failure
             )
         except LedgerError as error:
-            failure = f"Shard {destination}: {_told(error)}"
+            failure = failure_of(destination, error)
             if isinstance(error, Overloaded):
                 return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
             if len(chunk) == 1:
@@ -142,7 +153,13 @@ class Carriage:
             # One of them is poisonous. Carried singly, it harms only itself.
             singles = [[item] for item in chunk]
             return await self._carry_in_turn(source, destination, singles, limit_s)
-        return await self._conclude(source, chunk, answers, limit_s)
+        self.unanswered.answered(
+            {
+                item.delivery_reference: answer.is_replay
+                for item, answer in zip(chunk, answers, strict=True)
+            }
+        )
+        return await self.conclude(source, chunk, answers, limit_s=limit_s)
 
     async def _deliver(
         self, source: int, destination: int, chunk: Sequence[SuspenseItem], limit_s: float
@@ -159,50 +176,51 @@ class Carriage:
         await self._control_points.reached(ControlPoint.DELIVER_AFTER_REPLY)
         return answers
 
-    async def _conclude(
+    async def conclude(
         self,
         source: int,
-        chunk: Sequence[SuspenseItem],
+        items: Sequence[SuspenseItem],
         answers: Sequence[Answer],
+        *,
         limit_s: float,
     ) -> Carried:
-        """Act on the verdicts."""
-        self._unanswered.answered(chunk, answers)
-        judged: defaultdict[Verdict, list[tuple[SuspenseItem, Answer]]] = defaultdict(list)
-        for item, answer in zip(chunk, answers, strict=True):
+        """Act on what was answered to the items' deliveries: settle, redirect or set aside."""
+        judged: defaultdict[Verdict, list[_Answered]] = defaultdict(list)
+        for item, answer in zip(items, answers, strict=True):
             judged[judge(item, answer)].append((item, answer))
         await self._learn(judged[Verdict.ELSEWHERE])
+        carried = _undecided(judged[Verdict.ELSEWHERE], judged[Verdict.NOT_YET])
+        # What keeps one of them from being done need not keep the others.
+        for step, verdict in (
+            (self._settle, Verdict.BOOKED),
+            (self._redirect, Verdict.SEND_BACK),
+            (self._need_repair, Verdict.NEEDS_REPAIR),
+        ):
+            if judged[verdict]:
+                carried += await self._tried(step, source, judged[verdict], limit_s)
+        return carried
+
+    async def _tried(
+        self, step: _Step, source: int, answered: Sequence[_Answered], limit_s: float
+    ) -> Carried:
         try:
             async with asyncio.timeout(limit_s):
-                settled = await self._settle(source, judged[Verdict.BOOKED])
-                redirected = await self._redirect(source, judged[Verdict.SEND_BACK])
-                stuck = await self._need_repair(source, judged[Verdict.NEEDS_REPAIR])
+                return await step(source, answered)
         except (LedgerError, TimeoutError) as error:
-            failure = f"Shard {source}: {_told(error)}"
-            return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
-        undecided = judged[Verdict.ELSEWHERE] + judged[Verdict.NOT_YET]
-        unsettled = len(judged[Verdict.BOOKED]) - settled
-        unmarked = len(judged[Verdict.NEEDS_REPAIR]) - len(stuck)
-        reasons = {str(answer.outcome) for _, answer in undecided}
-        if unsettled or unmarked:
-            reasons.add("settled by another carriage, or the debtor's range is moving")
-        return Carried(
-            delivered=settled,
-            redirected=redirected,
-            waiting=len(undecided) + unsettled + unmarked,
-            stuck=stuck,
-            failure=", ".join(sorted(reasons)) or None,
-            elsewhere=tuple(item for item, _ in judged[Verdict.ELSEWHERE]),
-        )
+            if isinstance(error, LedgerError) and not error.retryable and len(answered) > 1:
+                # One of them is poisonous.
+                singles = [await self._tried(step, source, [each], limit_s) for each in answered]
+                return sum(singles, start=Carried())
+            failure = failure_of(source, error)
+            is_stopped = not isinstance(error, LedgerError) or error.retryable
+            return Carried(waiting=len(answered), is_stopped=is_stopped, failure=failure)
 
-    async def _learn(self, answered: Sequence[tuple[SuspenseItem, Answer]]) -> None:
+    async def _learn(self, answered: Sequence[_Answered]) -> None:
         for item, answer in answered:
             account_no = answer.foreign_account or item.target
             await self._owners.learn(account_no, answer.next_owner, answer.epoch)
 
-    async def _settle(self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]) -> int:
-        if not answered:
-            return 0
+    async def _settle(self, source: int, answered: Sequence[_Answered]) -> Carried:
         settlements = [_settlement(item, answer) for item, answer in answered]
         await self._control_points.reached(ControlPoint.SETTLE_BEFORE)
         with self._span("ledger.settle", source, len(settlements)):
@@ -210,11 +228,9 @@ class Carriage:
         await self._control_points.reached(ControlPoint.SETTLE_AFTER_REPLY)
         for settlement, (item, _) in zip(settlements, answered, strict=True):
             self._observer.window((settlement.delivered_at - item.parked_at).total_seconds())
-        return settled
+        return Carried.settled(settled, len(settlements))
 
-    async def _redirect(self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]) -> int:
-        if not answered:
-            return 0
+    async def _redirect(self, source: int, answered: Sequence[_Answered]) -> Carried:
         redirections = [
             Redirection(item.item_id, item.attempt, target=item.debtor, cause=answer.outcome)
             for item, answer in answered
@@ -222,11 +238,9 @@ class Carriage:
         await self._control_points.reached(ControlPoint.RETURN_BEFORE)
         await self._shards[source].suspense.redirect(redirections)
         await self._control_points.reached(ControlPoint.RETURN_AFTER_REPLY)
-        return len(redirections)
+        return Carried(redirected=len(redirections))
 
-    async def _need_repair(
-        self, source: int, answered: Sequence[tuple[SuspenseItem, Answer]]
-    ) -> tuple[SuspenseItem, ...]:
+    async def _need_repair(self, source: int, answered: Sequence[_Answered]) -> Carried:
         """Set items aside; those that could not be, as their debtor's range moves, must wait."""
         suspense = self._shards[source].suspense
         stuck = []
@@ -234,12 +248,22 @@ class Carriage:
             if await suspense.mark_needs_repair(item.item_id, item.attempt, answer.outcome):
                 self._observer.repair_opened()
                 stuck.append(item)
-        return tuple(stuck)
+        unmarked = Carried.settled(0, len(answered) - len(stuck))
+        return unmarked + Carried(stuck=tuple(stuck))
 
     def _span(self, name: str, shard: int, items: int) -> AbstractContextManager[None]:
         if self._spans is None:
             return nullcontext()
         return self._spans.span(name, attributes={"ledger.shard": shard, "ledger.items": items})
+
+
+def _undecided(elsewhere: Sequence[_Answered], not_yet: Sequence[_Answered]) -> Carried:
+    reasons = {str(answer.outcome) for _, answer in (*elsewhere, *not_yet)}
+    return Carried(
+        waiting=len(elsewhere) + len(not_yet),
+        failure=", ".join(sorted(reasons)) or None,
+        elsewhere=tuple(item for item, _ in elsewhere),
+    )
 
 
 def _settlement(item: SuspenseItem, answer: Answer) -> Settlement:
@@ -248,5 +272,7 @@ def _settlement(item: SuspenseItem, answer: Answer) -> Settlement:
     return Settlement(item.item_id, item.attempt, answer.booked_on, answer.posted_at)
 
 
-def _told(error: Exception) -> str:
-    return error.detail if isinstance(error, LedgerError) else "no answer in time"
+def failure_of(shard: int, error: Exception) -> str:
+    """What to tell of a shard that did not do its part."""
+    told = error.detail if isinstance(error, LedgerError) else "no answer in time"
+    return f"Shard {shard}: {told}"

@@ -123,6 +123,7 @@ class InShards:
 
 
 POINT_OF_QUERY: Final[Mapping[str, ControlPoint]] = {
+    QUERIES["deliver"]: ControlPoint.DELIVER_AFTER_COMMIT,
     QUERIES["settle"]: ControlPoint.SETTLE_AFTER_COMMIT,
     QUERIES["redirect"]: ControlPoint.RETURN_AFTER_COMMIT,
     QUERIES["hand_over"]: ControlPoint.HAND_OVER_AFTER_COMMIT,

@@ -17,9 +17,12 @@ from temporalio.service import RPCError
 
 from sagas.carriage import Carriage
 from sagas.control_points import ControlPoint, ControlPoints
+from sagas.freight import Freight
 from sagas.limits import CARRY_LIMIT_S, DESTINATION_DOWN_S, SURVEYS_KEPT
 from sagas.messages import CarryOrder, CarryReport, ConvoyOrder, HandOverOrder, Step, Survey
 from sagas.starts import ensure_route, open_repairs
+from sagas.terminus import Terminus
+from shard.cargo import Cargo
 from shard.shard import Shard
 from shard.suspense import Carrier, SuspenseItem
 
@@ -34,53 +37,64 @@ class ConvoyActivities:
         client: Client,
         shards: Mapping[int, Shard],
         carriage: Carriage,
+        freight: Freight,
+        terminus: Terminus,
         control_points: ControlPoints,
     ) -> None:
         self._client = client
         self._shards = shards
         self._carriage = carriage
+        self._freight = freight
+        self._terminus = terminus
         self._control_points = control_points
         # Until when a destination is taken to be down (monotonic seconds). While it is asked
         # again its entry is renewed, so that one convoy asks and the others do not wait for it.
         self._down_until: dict[int, float] = {}
         # What a survey read a moment ago, for the carriages that follow it in this process.
         # A carriage that does not find its items here reads them again.
-        self._surveyed: dict[tuple[str, int], list[SuspenseItem]] = {}
+        self._surveyed: dict[tuple[str, int], Cargo] = {}
 
     @activity.defn(name=Step.SURVEY_CONVOY)
     async def survey(self, order: ConvoyOrder) -> Survey:
         """Tell which shards the convoy's parked items go to now."""
-        groups = await self._groups(order.source, order.convoy)
-        for destination, items in groups.items():
+        groups = await self._freight.by_destination(
+            order.source, UUID(order.convoy), self._terminus.manifest(order.convoy)
+        )
+        self._terminus.surveyed(order.convoy, set(groups))
+        for destination, cargo in groups.items():
             if len(self._surveyed) >= SURVEYS_KEPT:
                 del self._surveyed[next(iter(self._surveyed))]
-            self._surveyed[order.convoy, destination] = items
+            self._surveyed[order.convoy, destination] = cargo
         return Survey(sorted(groups))
 
     @activity.defn(name=Step.CARRY_CONVOY)
     async def carry(self, order: CarryOrder) -> CarryReport:
         """Carry the convoy's items to one destination, unless that is known to be down."""
-        items = self._surveyed.pop((order.convoy, order.destination), None)
-        if items is None:
-            groups = await self._groups(order.source, order.convoy)
-            items = groups.get(order.destination, [])
-        if not items:
+        cargo = self._surveyed.pop((order.convoy, order.destination), None)
+        if cargo is None:
+            groups = await self._freight.by_destination(order.source, UUID(order.convoy))
+            cargo = groups.get(order.destination)
+        if not cargo:
             return CarryReport()
         now = time.monotonic()
         is_suspect = order.destination in self._down_until
         if is_suspect and now < self._down_until[order.destination]:
             failure = f"Shard {order.destination} did not answer a moment ago."
-            return CarryReport(waiting=len(items), is_unreachable=True, failure=failure)
+            return CarryReport(waiting=len(cargo), is_unreachable=True, failure=failure)
         if is_suspect:
             self._down_until[order.destination] = now + DESTINATION_DOWN_S
-        carried = await self._carriage.carry(
-            order.source, order.destination, items, limit_s=CARRY_LIMIT_S
+        carried = await self._freight.carry(
+            order.source, order.destination, UUID(order.convoy), cargo, limit_s=CARRY_LIMIT_S
         )
         if carried.is_unreachable:
             self._down_until[order.destination] = time.monotonic() + DESTINATION_DOWN_S
         else:
             self._down_until.pop(order.destination, None)
         await open_repairs(self._client, order.source, carried.stuck)
+        if carried.waiting or carried.redirected:
+            self._terminus.delayed(order.convoy)
+        else:
+            self._terminus.carried(order.convoy, order.destination)
         return carried.report()
 
     @activity.defn(name=Step.HAND_OVER_CONVOY)

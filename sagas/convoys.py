@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from uuid import UUID
 
 import structlog
+from psycopg.rows import TupleRow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError
 
@@ -26,9 +27,11 @@ from sagas.control_points import ControlPoint, ControlPoints, Unarmed
 from sagas.convoy_workflow import ConvoyWorkflow
 from sagas.departures import Departures
 from sagas.limits import (
+    ARRIVAL_WAIT_S,
     CONVOY_ITEMS,
     CONVOY_WAIT_S,
     CONVOYS_WAITING,
+    MANIFESTS_KEPT,
     START_ATTEMPTS,
     START_PAUSE_S,
 )
@@ -36,6 +39,8 @@ from sagas.messages import ConvoyOrder, ConvoyResult
 from sagas.observer import Observer, Unobserved
 from sagas.room import Room
 from sagas.starts import start_convoy
+from sagas.terminus import Terminus
+from shard.cargo import Cargo
 from shard.ids import new_id
 from shard.spans import Spans
 
@@ -50,6 +55,7 @@ class _Convoy:
         "convoy_id",
         "is_given_up",
         "items",
+        "rows",
         "source",
     )
 
@@ -61,6 +67,8 @@ class _Convoy:
         self.boarded_at = 0.0
         """When its first batch was sent, by the clock of the convoys."""
         self.causes: list[object] = []
+        self.rows: list[TupleRow] | None = []
+        """Its items; None when not all are known, or too many convoys wait to keep them all."""
         self.is_given_up = False
         """It is the sweeper's."""
 
@@ -76,9 +84,9 @@ class Platform:
         """The convoy of the next batch."""
         return self._convoys.board(self._source)
 
-    def boarded(self, convoy: UUID, items: int) -> None:
+    def boarded(self, convoy: UUID, items: int, parked: Sequence[TupleRow] | None) -> None:
         """That batch is answered; so many of its items parked."""
-        self._convoys.boarded(convoy, items)
+        self._convoys.boarded(convoy, items, parked)
 
 
 class Convoys:
@@ -97,9 +105,11 @@ class Convoys:
         control_points: ControlPoints | None = None,
         observer: Observer | None = None,
         spans: Spans | None = None,
+        terminus: Terminus | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.room = Room()
+        self.terminus = terminus or Terminus()
         self._client: Client | None = None
         self._hosts_worker = hosts_worker
         self._departures = departures or Departures()
@@ -151,11 +161,15 @@ class Convoys:
         self._boarding[convoy.convoy_id] = convoy
         return convoy.convoy_id
 
-    def boarded(self, convoy_id: UUID, items: int) -> None:
+    def boarded(self, convoy_id: UUID, items: int, parked: Sequence[TupleRow] | None) -> None:
         """A batch is answered: count its items, and let go what may go."""
         convoy = self._boarding[convoy_id]
         convoy.batches_under_way -= 1
         convoy.items += items
+        if parked is None or convoy.rows is None:
+            convoy.rows = None
+        else:
+            convoy.rows += parked
         if not convoy.is_given_up:
             self.room.parked(items)
         if self._spans is not None and items:
@@ -169,6 +183,8 @@ class Convoys:
     def _shut(self, convoy: _Convoy) -> None:
         self._open[convoy.source] = _Convoy(convoy.source)
         self._closed.append(convoy)
+        if len(self._closed) > MANIFESTS_KEPT:
+            convoy.rows = None
         if len(self._closed) > CONVOYS_WAITING:
             given_up = self._closed.popleft()
             given_up.is_given_up = True
@@ -216,17 +232,16 @@ class Convoys:
 
     async def _travel(self, client: Client, convoy: _Convoy) -> None:
         left_at = self._clock()
-        result: ConvoyResult | None = None
+        is_clean: bool | None = None
         try:
             with self._span(convoy):
-                result = await self._start_and_wait(client, convoy)
+                is_clean = await self._start_and_wait(client, convoy)
         finally:
             seconds = self._clock() - left_at
-            is_clean = result is not None and result.is_clean
             self._departures.ended(convoy.items, seconds if is_clean else None)
             crossing_s = self._clock() - convoy.boarded_at
             self.room.arrived(convoy.items, crossing_s if is_clean else None)
-            if result is not None:
+            if is_clean is not None:
                 self._observer.convoy_ended(seconds)
             self._dispatch()
 
@@ -236,18 +251,28 @@ class Convoys:
         figures = {"ledger.shard": convoy.source, "ledger.convoy.items": convoy.items}
         return self._spans.span("ledger.convoy", causes=convoy.causes, attributes=figures)
 
-    async def _start_and_wait(self, client: Client, convoy: _Convoy) -> ConvoyResult | None:
-        """Start a convoy and wait for its end, within bounds; None when its end is unknown."""
+    async def _start_and_wait(self, client: Client, convoy: _Convoy) -> bool | None:
+        """Start a convoy and wait, within bounds, until it has ended: whether all went well.
+
+        None when its end is unknown.
+        """
         order = ConvoyOrder(convoy.source, str(convoy.convoy_id))
+        manifest = None if convoy.rows is None else Cargo.of_rows(convoy.rows)
+        convoy.rows = None
+        arrived = self.terminus.depart(order.convoy, manifest)
         try:
             async with asyncio.timeout(CONVOY_WAIT_S):
                 handle = await self._start(client, order)
                 await self._control_points.reached(ControlPoint.DEPARTURE_AFTER_REPLY)
-                return await handle.result()
+                if self._hosts_worker:
+                    await asyncio.wait({arrived}, timeout=ARRIVAL_WAIT_S)
+                return arrived.done() or (await handle.result()).is_clean
         except (RPCError, TimeoutError, WorkflowFailureError) as error:
             log.warning("convoy_end_unknown", convoy=order.convoy, error=str(error))
             self._observer.convoy_left_to_sweeper()
             return None
+        finally:
+            self.terminus.forget(order.convoy)
 
     async def _start(
         self, client: Client, order: ConvoyOrder

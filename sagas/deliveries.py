@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from shard.account_numbers import clearing_account
+from shard.cargo import Cargo
 from shard.commands import Answer, Command, Kind, Leg, Origin
 from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome
@@ -110,14 +111,30 @@ def _details(item: SuspenseItem) -> dict[str, str]:
     return details
 
 
+def cargo_hashes(cargo: Cargo) -> list[bytes]:
+    """The request hashes of the deliveries of a cargo, by its places."""
+    return [
+        _attempt_hash(*attempt)
+        for attempt in zip(
+            cargo.item_ids, cargo.attempts, cargo.targets, cargo.amounts, cargo.currencies,
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
 def _hash(item: SuspenseItem | ItemStatus, currency: str) -> bytes:
+    amount = format_amount(item.amount, currency)
+    return _attempt_hash(str(item.item_id), str(item.attempt), str(item.target), amount, currency)
+
+
+def _attempt_hash(item_id: str, attempt: str, target: str, amount: str, currency: str) -> bytes:
     return request_hash(
         "delivery/1",
         {
-            "item_id": str(item.item_id),
-            "attempt": str(item.attempt),
-            "target": str(item.target),
-            "amount": format_amount(item.amount, currency),
+            "item_id": item_id,
+            "attempt": attempt,
+            "target": target,
+            "amount": amount,
             "currency": currency,
         },
     )

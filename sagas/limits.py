@@ -61,6 +61,14 @@ CONVOY_WAIT_S = 15.0
 """A convoy that is not known to have ended by then gives its place to another. Convoys end
 after about five seconds; only a dead worker or a dead Temporal takes longer."""
 
+ARRIVAL_WAIT_S = 0.5
+"""For so long a process that hosts a worker waits for that one to tell of a convoy's end; then it
+asks Temporal, as the convoy may be with another worker. Five times what a full convoy takes."""
+
+MANIFESTS_KEPT = 32
+"""Cargoes a process keeps, of convoys that wait and of those that have departed: some 20 MB, and
+more than are in flight. The items of the others are read from their shard."""
+
 CONVOY_EXECUTION_LIMIT_S = 60.0
 """Temporal ends a convoy that no worker took up. Its items are the sweeper's by then."""
 
@@ -140,6 +148,9 @@ REASON_CHARS_MAX = 200
 
 PERSON_CHARS_MAX = 64
 """Characters of a person's name or user id."""
+
+ATTEMPT_MAX = 2_147_483_647
+"""The highest attempt that a shard can count to: PostgreSQL's integer."""
 
 WAIT_DAYS_MAX = 30
 """Days that a person may leave an item alone; for longer the money should go back."""

@@ -17,8 +17,8 @@ class Observer(Protocol):
     def convoy_left_to_sweeper(self) -> None:
         """A convoy found no room to wait, or its end is not known."""
 
-    def window(self, seconds: float) -> None:
-        """An item was credited that long after its debit was committed (both by shard clocks)."""
+    def window(self, seconds: float, items: int = 1) -> None:
+        """Items were credited that long after their debit was committed (both by shard clocks)."""
 
     def deliveries_unanswered(self, items: int) -> None:
         """Deliveries of that many items were sent, and their answer stayed away."""
@@ -48,7 +48,7 @@ class Unobserved:
     def convoy_left_to_sweeper(self) -> None:
         """Not recorded."""
 
-    def window(self, seconds: float) -> None:
+    def window(self, seconds: float, items: int = 1) -> None:
         """Not recorded."""
 
     def deliveries_unanswered(self, items: int) -> None:

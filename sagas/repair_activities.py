@@ -16,11 +16,11 @@ from temporalio.exceptions import ApplicationError
 from sagas.beating import beating
 from sagas.carriage import Carriage
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
-from sagas.deliveries import recall_command
 from sagas.limits import ROUTE_CALL_LIMIT_S
 from sagas.messages import Step
 from sagas.observer import Observer, Unobserved
 from sagas.owners import Owners, destination_of
+from sagas.repair_evidence import Evidence, NotCarriedOut, Witness
 from sagas.repair_messages import (
     CarryItemOrder,
     DecideAnswer,
@@ -31,7 +31,6 @@ from sagas.repair_messages import (
 from sagas.wishes import Wish
 from shard.accounts import Account, AccountStatus
 from shard.errors import LedgerError, NotFound, NotOwner
-from shard.outcomes import MEANINGS, Outcome
 from shard.repair_choice import RepairChoice
 from shard.repairs import Decided, Decision, DecisionRecord, ItemRecord
 from shard.shard import Shard
@@ -44,10 +43,6 @@ _REFUSALS: Final = {
     Decided.MOVING: "The debtor's account is just moving to another shard; try again in a moment.",
     Decided.UNSAFE: "What became of the present attempt is not known, so there can be no other.",
 }
-
-
-class NotCarriedOut(Exception):
-    """A decision cannot be carried out; the message is a sentence for whoever made it."""
 
 
 class RepairActivities:
@@ -66,6 +61,7 @@ class RepairActivities:
         self._carriage = carriage
         self._observer = observer or Unobserved()
         self._control_points = control_points or Unarmed()
+        self._witness = Witness(shards, owners, self._control_points)
 
     @activity.defn(name=Step.LOOK_AT_ITEM)
     async def look(self, order: RepairOrder) -> RepairView:
@@ -125,9 +121,13 @@ class RepairActivities:
         if not record.is_open:
             raise NotCarriedOut(f"It is {record.state} already; nothing is left to decide.")
         if record.item.attempt != order.attempt:
-            raise NotCarriedOut(_REFUSALS[Decided.STALE])
+            raise NotCarriedOut(
+                f"It has changed meanwhile: it is in attempt {record.item.attempt}, not in "
+                f"{order.attempt}; look at it again."
+            )
         wish = order.wish or _announced(decisions[-1])
         target = await self._target(record.item, wish)
+        evidence = await self._evidence(order.source, record, wish)
         decision = Decision(
             decision_id=UUID(order.decision),
             item_id=record.item.item_id,
@@ -138,7 +138,7 @@ class RepairActivities:
             checker=wish.checker,
             target=target,
             wait_until=None if wish.until is None else datetime.fromisoformat(wish.until),
-            evidence=await self._evidence(record, wish),
+            evidence=None if evidence is None else evidence.outcome,
         )
         await self._control_points.reached(ControlPoint.DECIDE_BEFORE)
         written = await repairs.decide(decision)
@@ -146,6 +146,24 @@ class RepairActivities:
         if written is not Decided.DECIDED:
             raise NotCarriedOut(_REFUSALS[written])
         self._observer.repair_decided(wish.choice)
+        if evidence is not None and evidence.booking is not None:
+            # It is parked again. Should this not get through, its next delivery tells the same.
+            await self._shards[order.source].suspense.settle([evidence.booking])
+
+    async def _evidence(self, source: int, record: ItemRecord, wish: Wish) -> Evidence | None:
+        """What the present attempt has met, where the decision depends on that.
+
+        A delivery that is only tried again needs none, unless the present attempt is spent.
+        """
+        is_spent = record.state is ItemState.NEEDS_REPAIR
+        if wish.choice not in _NEW_ATTEMPT and not (wish.choice is RepairChoice.RETRY and is_spent):
+            return None
+        evidence = await self._witness.evidence(source, record.item)
+        if evidence.booking is not None and wish.choice is not RepairChoice.RETRY:
+            raise NotCarriedOut(
+                "It was booked at its target meanwhile; choose retry, which settles it."
+            )
+        return evidence
 
     async def _target(self, item: SuspenseItem, wish: Wish) -> int | None:
         """The account that a new attempt goes to; None where it stays the same."""
@@ -182,41 +200,6 @@ class RepairActivities:
             if error.retryable:
                 raise
             raise NotCarriedOut(f"Account {number}: {error.detail}") from None
-
-    async def _evidence(self, record: ItemRecord, wish: Wish) -> Outcome | None:
-        """What the present attempt has met at its target, so that it cannot be booked any more.
-
-        Where it has met nothing, a tombstone is what it will meet. A delivery that is only
-        tried again needs none, unless the present attempt is spent.
-        """
-        is_spent = record.state is ItemState.NEEDS_REPAIR
-        if wish.choice not in _NEW_ATTEMPT and not (wish.choice is RepairChoice.RETRY and is_spent):
-            return None
-        item = record.item
-        command = recall_command(
-            item,
-            transfer_id=item.transfer_id,
-            currency=item.currency,
-            details={"purpose": "repair"},
-        )
-        owner = await self._owners.owner_of(item.target)
-        await self._control_points.reached(ControlPoint.RECALL_BEFORE)
-        (answer,) = await self._shards[owner].lanes.post_many([command])
-        await self._control_points.reached(ControlPoint.RECALL_AFTER_REPLY)
-        if answer.outcome is Outcome.POSTED:
-            raise NotCarriedOut("It was booked at its target meanwhile and will be settled.")
-        if answer.outcome is Outcome.NOT_OWNER:
-            await self._owners.learn(item.target, answer.next_owner, answer.epoch)
-        meaning = MEANINGS[answer.outcome]
-        if meaning.is_retryable:
-            raise ApplicationError(f"Shard {owner}: {meaning.sentence}", type="ShardCannotTell")
-        if not meaning.is_stored_for_deliveries:
-            # Nothing is stored there under the attempt, or something else is: it proves nothing.
-            raise NotCarriedOut(
-                f"Shard {owner} cannot tell what became of the attempt ({answer.outcome}); "
-                "find out by hand before it goes anywhere else."
-            )
-        return answer.outcome
 
 
 def _announced(wait: DecisionRecord) -> Wish:

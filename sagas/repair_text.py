@@ -26,7 +26,8 @@ _EXTRA: Final = {
 
 UPDATE_HELP: Final = (
     'One JSON object: "choice" is ' + ", ".join(RepairChoice) + '; "reason"; "maker" and '
-    '"checker", two persons; "account" with redirect, "until" with wait.'
+    '"checker", two persons; "account" with redirect, "until" with wait. With "attempt", the one '
+    "you have seen, it is refused once the item is in another."
 )
 """What the UI shows beside the update."""
 
@@ -38,6 +39,19 @@ def unsafe_reason(view: RepairView, choice: RepairChoice) -> str | None:
     if choice is RepairChoice.RETURN and view.is_return:
         return "It is on its way back to its debtor already; choose retry, redirect or wait."
     return None
+
+
+def outdated_reason(view: RepairView, attempt: int | None) -> str | None:
+    """Why a decision on an attempt must not be carried out; None where it may be tried.
+
+    The page may be behind the item, never ahead of it: only the shard can refuse a later attempt.
+    """
+    if attempt is None or attempt >= view.attempt:
+        return None
+    return (
+        f"You have seen attempt {attempt}, and by now it is in attempt {view.attempt}; look at "
+        "its page again, and decide by that."
+    )
 
 
 def summary(view: RepairView) -> str:
@@ -95,5 +109,6 @@ def _choice(view: RepairView, choice: RepairChoice) -> str:
     reason = unsafe_reason(view, choice)
     if reason is not None:
         return f"* ~~`{choice}`~~ {reason}"
-    pasted = json.dumps({"choice": choice.value, **_EXTRA.get(choice, {}), **_TEMPLATE})
+    seen = {"choice": choice.value, "attempt": view.attempt}
+    pasted = json.dumps({**seen, **_EXTRA.get(choice, {}), **_TEMPLATE})
     return f"* `{choice}`: {_WHAT_FOR[choice]}\n\n```json\n{pasted}\n```"

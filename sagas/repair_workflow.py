@@ -45,7 +45,7 @@ from sagas.repair_messages import (
     RepairResult,
     RepairView,
 )
-from sagas.repair_text import UPDATE_HELP, details, unsafe_reason
+from sagas.repair_text import UPDATE_HELP, details, outdated_reason, unsafe_reason
 from sagas.search_attributes import (
     DESTINATION_SHARD,
     FAILURE_CODE,
@@ -135,7 +135,7 @@ class RepairWorkflow:
             raise ApplicationError(str(error), type=MALFORMED) from None
         if self._view is None:
             raise ApplicationError("The item is just being looked at; try again.", type=NOT_YET)
-        reason = unsafe_reason(self._view, wish.choice)
+        reason = unsafe_reason(self._view, wish.choice) or outdated_reason(self._view, wish.attempt)
         if reason is not None:
             raise ApplicationError(reason, type=UNSAFE)
         if self._pending is not None:
@@ -268,10 +268,13 @@ class RepairWorkflow:
     async def _decide(
         self, order: RepairOrder, view: RepairView, decision: str, wish: Wish | None
     ) -> DecideAnswer:
+        # Whoever names an attempt means that one, also where the page is behind it by now.
+        seen = None if wish is None else wish.attempt
+        attempt = view.attempt if seen is None else seen
         try:
             decided: DecideAnswer = await workflow.execute_activity(
                 Step.DECIDE_ITEM,
-                DecideOrder(order.source, order.item, view.attempt, decision, wish),
+                DecideOrder(order.source, order.item, attempt, decision, wish),
                 result_type=DecideAnswer,
                 start_to_close_timeout=timedelta(seconds=REPAIR_CALL_LIMIT_S),
                 schedule_to_close_timeout=timedelta(seconds=REPAIR_DECISION_LIMIT_S),

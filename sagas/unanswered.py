@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sagas.limits import UNANSWERED_KEPT
 from sagas.observer import Observer
-from shard.commands import Answer
-from shard.suspense import SuspenseItem
 
 
 class Unanswered:
@@ -18,22 +16,25 @@ class Unanswered:
         # By the references of the attempts, oldest first.
         self._attempts: dict[str, None] = {}
 
-    def stayed_away(self, items: Sequence[SuspenseItem]) -> None:
-        """The items' present attempts were sent, and may or may not have been booked."""
-        self._observer.deliveries_unanswered(len(items))
-        for item in items:
+    def stayed_away(self, references: Sequence[str]) -> None:
+        """The attempts of these references were sent, and may or may not have been booked."""
+        self._observer.deliveries_unanswered(len(references))
+        for reference in references:
             if len(self._attempts) >= UNANSWERED_KEPT:
                 del self._attempts[next(iter(self._attempts))]
-            self._attempts[item.delivery_reference] = None
+            self._attempts[reference] = None
 
-    def answered(self, items: Sequence[SuspenseItem], answers: Sequence[Answer]) -> None:
-        """They are answered; one that is known there was sent before, by whomever."""
-        found = sum(answer.is_replay for answer in answers)
+    def answered(self, replays: Mapping[str, bool]) -> None:
+        """Attempts are answered, by reference: one that is known there was sent before.
+
+        By whomever; only of those sent from here it is known that they had not been booked.
+        """
+        found = sum(replays.values())
         if not found and not self._attempts:
             return
         not_found = 0
-        for item, answer in zip(items, answers, strict=True):
-            was_sent = item.delivery_reference in self._attempts
-            self._attempts.pop(item.delivery_reference, None)
-            not_found += was_sent and not answer.is_replay
+        for reference, is_replay in replays.items():
+            was_sent = reference in self._attempts
+            self._attempts.pop(reference, None)
+            not_found += was_sent and not is_replay
         self._observer.deliveries_found(found, not_found)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sagas.limits import (
+    ATTEMPT_MAX,
     PERSON_CHARS_MAX,
     REASON_CHARS_MAX,
     WAIT_DAYS_MAX,
@@ -21,6 +22,7 @@ from shard.errors import Malformed
 from shard.repair_choice import RepairChoice
 
 _NEEDED: Final = ("choice", "reason", "maker", "checker")
+_SEEN: Final = "attempt"
 _EXTRA: Final = {RepairChoice.REDIRECT: "account", RepairChoice.WAIT: "until"}
 _CHOICES: Final = ", ".join(RepairChoice)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -38,7 +40,8 @@ class Wish:
     """What is to be done with an item, and who says so.
 
     ``account`` is the number of another account as text, with ``redirect`` only; ``until`` a time
-    in UTC (RFC 3339), with ``wait`` only. ``maker`` and ``checker`` are two persons.
+    in UTC (RFC 3339), with ``wait`` only. ``maker`` and ``checker`` are two persons. ``attempt``
+    (>= 1) is the one they have seen, where they say so: for any other their decision is not meant.
     """
 
     choice: RepairChoice
@@ -47,6 +50,7 @@ class Wish:
     checker: str
     account: str | None = None
     until: str | None = None
+    attempt: int | None = None
 
 
 def read_wish(told: object, *, now: datetime) -> Wish:
@@ -58,7 +62,7 @@ def read_wish(told: object, *, now: datetime) -> Wish:
         )
     choice = _choice(told.get("choice"))
     extra = _EXTRA.get(choice)
-    known = {*_NEEDED, extra} - {None}
+    known = {*_NEEDED, _SEEN, extra} - {None}
     for name in told:
         if name not in known:
             raise WishMalformed(f'"{name}" has no meaning with the choice {choice}.')
@@ -69,6 +73,7 @@ def read_wish(told: object, *, now: datetime) -> Wish:
         checker=_other_than(_words(told, "checker", PERSON_CHARS_MAX), told),
         account=_account(told.get("account")) if choice is RepairChoice.REDIRECT else None,
         until=_until(told.get("until"), now) if choice is RepairChoice.WAIT else None,
+        attempt=_attempt(told[_SEEN]) if _SEEN in told else None,
     )
 
 
@@ -93,6 +98,13 @@ def _other_than(checker: str, told: Mapping[object, object]) -> str:
     if checker.casefold() == _words(told, "maker", PERSON_CHARS_MAX).casefold():
         raise WishMalformed("Maker and checker must be two persons.")
     return checker
+
+
+def _attempt(told: object) -> int:
+    # In JSON and in Python alike, true is no number.
+    if not isinstance(told, int) or isinstance(told, bool) or not 1 <= told <= ATTEMPT_MAX:
+        raise WishMalformed('"attempt" is the number of the attempt that you have seen, such as 1.')
+    return told
 
 
 def _account(told: object) -> str:

@@ -25,6 +25,7 @@ from sagas.carriage import Carriage
 from sagas.control_points import ControlPoints, Unarmed
 from sagas.convoy_activities import ConvoyActivities
 from sagas.convoy_workflow import ConvoyWorkflow
+from sagas.freight import Freight
 from sagas.limits import (
     CACHED_WORKFLOWS,
     CONCURRENT_ACTIVITIES,
@@ -47,6 +48,7 @@ from sagas.search_attributes import ensure_search_attributes
 from sagas.starts import TASK_QUEUE
 from sagas.sweep_workflow import SweepWorkflow
 from sagas.sweeper import Sweeper, ensure_schedule
+from sagas.terminus import Terminus
 from shard.shard import Shard
 from shard.spans import Spans
 
@@ -101,6 +103,7 @@ def build_worker(
     control_points: ControlPoints | None = None,
     observer: Observer | None = None,
     spans: Spans | None = None,
+    terminus: Terminus | None = None,
     sweeper: Sweeper | None = None,
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
@@ -108,7 +111,8 @@ def build_worker(
     """The worker of one process; ``workflows`` and ``activities`` are run besides the convoys'."""
     points = control_points or Unarmed()
     carriage = Carriage(shards, owners, points, observer, spans)
-    convoy = ConvoyActivities(client, shards, carriage, points)
+    freight = Freight(shards, owners, carriage, points, observer, spans)
+    convoy = ConvoyActivities(client, shards, carriage, freight, terminus or Terminus(), points)
     route = RouteActivities(client, shards, carriage)
     repair = RepairActivities(shards, owners, carriage, observer, points)
     sweep = sweeper or Sweeper(client, shards, observer=observer)
@@ -145,6 +149,7 @@ async def run_worker(
     control_points: ControlPoints | None = None,
     observer: Observer | None = None,
     spans: Spans | None = None,
+    terminus: Terminus | None = None,
     workflows: Sequence[type] = (),
     activities: Sequence[Callable[..., Any]] = (),
 ) -> None:
@@ -158,6 +163,7 @@ async def run_worker(
             control_points=control_points,
             observer=observer,
             spans=spans,
+            terminus=terminus,
             workflows=workflows,
             activities=activities,
         )

@@ -7,7 +7,7 @@ tenth of the time that a serving process spends on a transfer. Here the caller k
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -22,6 +22,11 @@ def of_numbers(numbers: Iterable[int | Decimal | None]) -> str:
 def of_words(words: Iterable[str]) -> str:
     """Of words that need no quotes: letters and underscores, and never ``null``."""
     return _array(words)
+
+
+def of_plain(texts: Iterable[str]) -> str:
+    """Of what a server has written by itself and what needs no quotes: numbers, UUIDs, dates."""
+    return _array(texts)
 
 
 def of_texts(texts: Iterable[str | None]) -> str:
@@ -42,6 +47,11 @@ def of_bytes(contents: Iterable[bytes]) -> str:
 def of_dates(dates: Iterable[date | None]) -> str:
     """Of dates."""
     return _array(_NULL if each is None else each.isoformat() for each in dates)
+
+
+def of_times(times: Iterable[datetime]) -> str:
+    """Of times with their zone."""
+    return _array(f'"{each.isoformat()}"' for each in times)
 
 
 def _array(elements: Iterable[str]) -> str:

@@ -210,7 +210,13 @@ class Readers:
         Raises ``ShardUnavailable`` when nothing was sent, ``OutcomeUnknown`` when no answer came
         afterwards: it may have happened, and repeating it is safe.
         """
-        return _only(kind, await self._patiently(query, parameters))
+        return _only(kind, await self.write_rows(query, parameters))
+
+    async def write_rows(
+        self, query: LiteralString, parameters: Sequence[object] = ()
+    ) -> list[TupleRow]:
+        """The rows of a query that changes something; raises like ``write``."""
+        return await self._patiently(query, parameters)
 
     async def _patiently(
         self, query: LiteralString, parameters: Sequence[object] | Mapping[str, object]

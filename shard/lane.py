@@ -19,6 +19,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg.errors import LockNotAvailable, QueryCanceled
+from psycopg.rows import TupleRow
 
 from shard.breaker import Breaker
 from shard.commands import Answer, Command, Origin
@@ -47,8 +48,11 @@ class Boarding(Protocol):
         """The id of the open convoy; a batch that is about to be sent will carry it."""
         ...
 
-    def boarded(self, convoy: UUID, items: int) -> None:
-        """That batch is answered, or lost; ``items`` amounts may stand in the convoy."""
+    def boarded(self, convoy: UUID, items: int, parked: Sequence[TupleRow] | None) -> None:
+        """That batch is answered, or lost; ``items`` amounts may stand in the convoy.
+
+        ``parked`` are the rows of their cargo; None when it is not known what was parked.
+        """
         ...
 
 
@@ -122,7 +126,8 @@ class Lane:
                 raise
             finally:
                 if boarding is not None and convoy is not None:
-                    boarding.boarded(convoy, sum(waiting.items_aboard for waiting in batch.waiting))
+                    aboard = sum(waiting.items_aboard for waiting in batch.waiting)
+                    boarding.boarded(convoy, aboard, batch.parked_in(convoy))
 
     def _span(self, batch: Batch) -> AbstractContextManager[None]:
         spans = self._crew.spans

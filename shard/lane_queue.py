@@ -13,7 +13,11 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Sequence
+from uuid import UUID
 
+from psycopg.rows import TupleRow
+
+from shard.cargo import rows_parked
 from shard.commands import Answer, Command
 from shard.errors import LedgerError, OutcomeUnknown, Overloaded
 from shard.lane_figures import LaneFigures
@@ -67,6 +71,14 @@ class Waiting:
         return self.deadline is not None and self.deadline <= now and not self.answer.done()
 
     @property
+    def known_answer(self) -> Answer | None:
+        """The answer, once there is one that whoever waited has not missed."""
+        answer = self.answer
+        if not answer.done() or answer.cancelled() or answer.exception() is not None:
+            return None
+        return answer.result()
+
+    @property
     def items_aboard(self) -> int:
         """How many parked amounts may stand in the convoy, now that the batch is answered."""
         answer = self.answer
@@ -90,6 +102,23 @@ class Batch:
         self.is_atomic = is_atomic
         self.taken_at = 0.0
         """When a lane took it, by the event loop's time, in seconds."""
+
+    def parked_in(self, convoy: UUID) -> list[TupleRow] | None:
+        """The cargo rows of what stands in that convoy now; None when that is not known."""
+        rows: list[TupleRow] = []
+        for waiting in self.waiting:
+            if not waiting.command.parked:
+                continue
+            answer = waiting.known_answer
+            if answer is None:
+                return None
+            if answer.outcome is not Outcome.POSTED:
+                continue
+            if answer.convoy != convoy:
+                # It was booked before, perhaps by this very batch, whose reply was lost.
+                return None
+            rows += rows_parked(waiting.command, answer)
+        return rows
 
     def fail(self, error: LedgerError) -> None:
         """Answer all that are not answered yet."""

@@ -31,10 +31,10 @@ def request_hash(form: str, fields: Mapping[str, str | None]) -> bytes:
     The hash covers what the client asked, never how it was routed, so a retry through
     another router or after a range move is still the same request.
     """
-    digest = hashlib.blake2b(form.encode(), digest_size=_HASH_BYTES)
+    parts = [form]
     for name in sorted(fields):
         value = fields[name]
         if value is not None:
-            encoded = value.encode()
-            digest.update(f"\n{name}={len(encoded)}:".encode() + encoded)
-    return digest.digest()
+            size = len(value) if value.isascii() else len(value.encode())
+            parts.append(f"\n{name}={size}:{value}")
+    return hashlib.blake2b("".join(parts).encode(), digest_size=_HASH_BYTES).digest()

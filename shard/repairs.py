@@ -37,7 +37,8 @@ class Decision:
 
     ``target`` is the account that a new attempt goes to; None keeps the present one.
     ``evidence`` is what the present target's shard has stored under the attempt's reference:
-    a refusal or a tombstone. ``maker`` and ``checker`` are two persons.
+    a refusal or a tombstone, without which no other attempt begins, or POSTED. ``maker`` and
+    ``checker`` are two persons.
     """
 
     decision_id: UUID

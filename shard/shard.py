@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from shard.accounts import Accounts
+from shard.arrivals import Arrivals
 from shard.balances import Balances
 from shard.breaker import Breaker
 from shard.business_day import BusinessDay
@@ -60,6 +61,7 @@ class Shard:
         self.statements = Statements(self._readers, self.ownership)
         self.holds = Holds(self._readers, self.ownership)
         self.suspense = Suspense(self._readers, lane=process_no * lane_count)
+        self.arrivals = Arrivals(self._readers, lane=process_no * lane_count)
         self.repairs = Repairs(self._readers)
         self.trace = Trace(self._readers, self.ownership)
         self.payment_files = PaymentFiles(self._readers, self.ownership)

@@ -13,10 +13,14 @@ from decimal import Decimal
 from enum import StrEnum
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import TupleRow
 
+from shard.array_literals import of_ids, of_numbers, of_plain, of_times
+from shard.cargo import Cargo
 from shard.commands import Kind, Origin
 from shard.connections import Readers
+from shard.errors import LedgerError
 from shard.ids import new_id
 from shard.named_queries import QUERIES
 from shard.outcomes import Outcome
@@ -147,6 +151,10 @@ class Suspense:
         """The items of a convoy that are still parked and still its own."""
         return await self._items("items_of_convoy", convoy)
 
+    async def cargo_of_convoy(self, convoy: UUID) -> Cargo:
+        """The same items in columns."""
+        return Cargo.of_rows(await self._readers.rows(QUERIES["cargo_of_convoy"], (convoy,)))
+
     async def of_transfer(self, debtor: int, origin: Origin, reference: str) -> list[ItemStatus]:
         """The items of one transfer that was booked here, whatever became of them."""
         rows = await self._readers.rows(
@@ -181,20 +189,32 @@ class Suspense:
         """Close items whose attempt was booked, and move their sum to clearing.
 
         Returns how many were closed by this call; those that another one closed, or that are
-        in a later attempt, are left alone.
+        in a later attempt, are left alone. Raises a ``LedgerError`` that is not retryable where
+        one of them keeps all of them from being closed.
         """
-        return await self._readers.write(
-            int,
-            QUERIES["settle"],
-            (
-                self._lane,
-                new_id(),
-                [s.item_id for s in settlements],
-                [s.attempt for s in settlements],
-                [s.booked_on for s in settlements],
-                [s.delivered_at for s in settlements],
-            ),
+        return await self._settle(
+            of_ids(s.item_id for s in settlements),
+            of_numbers(s.attempt for s in settlements),
+            of_numbers(s.booked_on for s in settlements),
+            of_times(s.delivered_at for s in settlements),
         )
+
+    async def settle_cargo(self, cargo: Cargo, booked_on: int, delivered_at: datetime) -> int:
+        """Close items that were all booked on that shard at that time (UTC), like ``settle``."""
+        return await self._settle(
+            of_plain(cargo.item_ids),
+            of_plain(cargo.attempts),
+            of_numbers([booked_on] * len(cargo)),
+            of_times([delivered_at] * len(cargo)),
+        )
+
+    async def _settle(self, *arrays: str) -> int:
+        try:
+            return await self._readers.write(
+                int, QUERIES["settle"], (self._lane, new_id(), *arrays)
+            )
+        except psycopg.Error as error:
+            raise LedgerError(f"The shard refuses the whole settlement: {error}") from error
 
     async def redirect(self, redirections: Sequence[Redirection]) -> int:
         """Start the next attempt of items; the refusal of the present one must be stored.

@@ -21,10 +21,10 @@ _DURABILITY = {
 _RESOURCES = {
     "max_connections": "120",
     "shared_buffers": "256MB",
-    # Balance rows are updated all the time: their dead versions are to go before they spread.
+    # Balance rows are updated all the time: their dead versions are to go before they spread. The
+    # large tables are looked at no sooner than usual, as each time all of their indexes are read.
     "autovacuum": "on",
     "autovacuum_naptime": "15s",
-    "autovacuum_vacuum_scale_factor": "0.05",
 }
 _BEHAVIOUR = {
     "timezone": "UTC",

@@ -131,7 +131,7 @@ def read_item(text: str) -> UUID:
         raise ItemMalformed(f"{text!r} is no item. {ItemMalformed.__doc__}") from None
 
 
-def read_wish(words: Mapping[str, str]) -> Mapping[str, str]:
+def read_wish(words: Mapping[str, str | int]) -> Mapping[str, str | int]:
     """A decision in the words of the update; what is wrong with it is told before it is sent."""
     try:
         check_wish(words, now=datetime.now(UTC))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -21,6 +21,17 @@ Item = Annotated[
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the decision.")]
 Maker = Annotated[str, typer.Option(metavar="PERSON", help="Who decides.")]
 Checker = Annotated[str, typer.Option(metavar="PERSON", help="Who has checked it; another person.")]
+Attempt = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="The attempt you have seen; in any other nothing is done. Else the present one.",
+    ),
+]
+Words: TypeAlias = dict[str, str | int]
+"""A decision in the words of the update."""
+
 _SAYS = {
     "retry": "It is delivered again",
     "return": "It goes back to its debtor",
@@ -43,11 +54,13 @@ def retry(
     reason: Reason,
     maker: Maker,
     checker: Checker,
+    attempt: Attempt = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Deliver an item again now, to the account it goes to."""
-    _decide(ctx, item, {"choice": "retry"}, (reason, maker, checker), folder, as_json=as_json)
+    told = _told("retry", reason, maker, checker, attempt)
+    _decide(ctx, item, told, folder, as_json=as_json)
 
 
 def give_back(
@@ -56,11 +69,13 @@ def give_back(
     reason: Reason,
     maker: Maker,
     checker: Checker,
+    attempt: Attempt = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Give an item's amount back to its debtor, once it is sure that nobody else gets it."""
-    _decide(ctx, item, {"choice": "return"}, (reason, maker, checker), folder, as_json=as_json)
+    told = _told("return", reason, maker, checker, attempt)
+    _decide(ctx, item, told, folder, as_json=as_json)
 
 
 def redirect(
@@ -72,12 +87,13 @@ def redirect(
     reason: Reason,
     maker: Maker,
     checker: Checker,
+    attempt: Attempt = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Deliver an item's amount to another account, once it is sure that nobody else gets it."""
-    told = {"choice": "redirect", "account": account}
-    _decide(ctx, item, told, (reason, maker, checker), folder, as_json=as_json)
+    told = {**_told("redirect", reason, maker, checker, attempt), "account": account}
+    _decide(ctx, item, told, folder, as_json=as_json)
 
 
 def wait(
@@ -89,30 +105,27 @@ def wait(
     reason: Reason,
     maker: Maker,
     checker: Checker,
+    attempt: Attempt = None,
     folder: Folder = None,
     as_json: AsJson = False,
 ) -> None:
     """Leave an item alone until a certain time, and deliver it again then."""
-    told = {"choice": "wait", "until": until}
-    _decide(ctx, item, told, (reason, maker, checker), folder, as_json=as_json)
+    told = {**_told("wait", reason, maker, checker, attempt), "until": until}
+    _decide(ctx, item, told, folder, as_json=as_json)
 
 
-def _decide(
-    ctx: typer.Context,
-    item: str,
-    told: dict[str, str],
-    who_and_why: tuple[str, str, str],
-    folder: Folder,
-    *,
-    as_json: bool,
-) -> None:
+def _told(choice: str, reason: str, maker: str, checker: str, attempt: int | None) -> Words:
+    seen: Words = {} if attempt is None else {"attempt": attempt}
+    return {"choice": choice, **seen, "reason": reason, "maker": maker, "checker": checker}
+
+
+def _decide(ctx: typer.Context, item: str, told: Words, folder: Folder, *, as_json: bool) -> None:
     async def work(terminal: Terminal) -> None:
         from router.cli.arguments import read_item, read_wish
         from router.cli.bank_session import open_bank
 
         item_id = read_item(item)
-        reason, maker, checker = who_and_why
-        words = read_wish({**told, "reason": reason, "maker": maker, "checker": checker})
+        words = read_wish(told)
         async with open_bank(folder) as bank:
             with terminal.steps.step("Carrying out the decision"):
                 report = await bank.repairs.decide(item_id, words)

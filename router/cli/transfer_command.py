@@ -121,8 +121,8 @@ def reverse(
 ) -> None:
     """Take a transfer back, wholly or in part, never more in all than it paid.
 
-    What is still on its way is recalled as a whole; what has arrived is debited from its
-    creditor. Exit codes as of ledger transfer.
+    What is still on its way is recalled as a whole; what has arrived is debited where it is.
+    Exit codes as of ledger transfer.
     """
 
     async def work(terminal: Terminal) -> ExitCode:

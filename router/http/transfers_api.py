@@ -168,8 +168,8 @@ class TransfersApi:
     async def reverse_transfer(self, request: Request) -> Response:
         """Take a transfer back, wholly or in part, never more in all than it paid.
 
-        What is still in transit is recalled as a whole; what has arrived is debited from its
-        creditor. Repeating the request with the same reference is always safe.
+        What is still in transit is recalled as a whole; what has arrived is debited where it
+        is. Repeating the request with the same reference is always safe.
         """
         account, original = account_in_path(request), reference_in_path(request)
         body = await read_body(request, ReversalBody)

@@ -40,6 +40,15 @@ FROM ledger.post_batch_v2(
     %s::integer[], %s::uuid[], %s::bigint[], %s::numeric[], %s::boolean
 )
 
+-- name: deliver
+SELECT commands, outcome::text, is_replay, money_state::text, business_date, posted_at, booked_on,
+       foreign_account, next_owner, epoch
+FROM ledger.deliver_v1(
+    %s::integer, %s::smallint, %s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::uuid[],
+    %s::text[]::ledger.kind[], %s::bytea[], %s::text[], %s::numeric[], %s::date[], %s::date[],
+    %s::text[], %s::text[], %s::text[]
+)
+
 -- name: range_of
 -- Who owns an account number, as far as this shard knows.
 SELECT r.state::text, r.next_owner::integer, r.epoch
@@ -155,6 +164,21 @@ SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_i
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
        i.parked_at, n.content, i.last_refusal::text, i.kind::text, t.trace_id
 FROM ledger.suspense_item AS i
+LEFT JOIN ledger.transfer AS t
+    ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
+LEFT JOIN ledger.narrative AS n
+    ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
+WHERE i.convoy = %s::uuid AND i.state = 'parked' AND i.carrier = 'convoy'
+ORDER BY i.item_id
+
+-- name: cargo_of_convoy
+-- The same items in texts, for array literals.
+SELECT i.item_id::text, i.attempt::text, i.target::text, i.debtor::text, i.transfer_id::text,
+       CASE WHEN i.target = i.debtor THEN 'return' ELSE i.kind::text END, i.currency,
+       round(i.amount, y.scale)::text, i.business_date::text, i.value_date::text, i.reference,
+       t.trace_id, n.content, extract(epoch FROM i.parked_at)::double precision
+FROM ledger.suspense_item AS i
+JOIN ledger.currency AS y ON y.code = i.currency
 LEFT JOIN ledger.transfer AS t
     ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
 LEFT JOIN ledger.narrative AS n

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
@@ -41,10 +41,10 @@ async def stuck(small_bank: SmallBank) -> StuckItem:
     return StuckItem(small_bank, debtor, creditor, reference, item)
 
 
-def pasted(details: str, choice: RepairChoice) -> dict[str, str]:
+def pasted(details: str, choice: RepairChoice) -> dict[str, Any]:
     """The JSON that a page holds for a choice."""
     lines = [line for line in details.splitlines() if f'"choice": "{choice}"' in line]
-    told: dict[str, str] = json.loads(lines[0])
+    told: dict[str, Any] = json.loads(lines[0])
     return told
 
 
@@ -57,6 +57,7 @@ async def test_a_stuck_transfer_is_returned_from_its_page(ui: TemporalUi, stuck:
     details = await ui.current_details()
     assert "Needs a decision: MALFORMED" in details
     told = pasted(details, RepairChoice.RETURN)
+    assert 1 == told["attempt"]
     told |= {"reason": "Jürgen asked for it", "maker": "ada", "checker": "bob"}
     assert None is await ui.send_update(DECIDE, json.dumps(told))
     result = await stuck.handle.result()

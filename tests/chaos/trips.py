@@ -18,11 +18,13 @@ from sagas.carriage import Carriage
 from sagas.control_points import ControlPoint, ControlPointFailure, Unarmed
 from sagas.convoy_activities import ConvoyActivities
 from sagas.convoy_workflow import ConvoyWorkflow
+from sagas.freight import Freight
 from sagas.messages import ConvoyOrder, ConvoyResult, HandOverOrder, Step
 from sagas.repair_activities import RepairActivities
 from sagas.repair_messages import DECIDE, DecideOrder
 from sagas.starts import convoy_workflow_id, ensure_repair, start_convoy
 from sagas.sweeper import Sweeper
+from sagas.terminus import Terminus
 from shard.accounts import AccountStatus
 from shard.commands import Answer, Command, MoneyState, Origin
 from shard.errors import LedgerError
@@ -101,7 +103,9 @@ class Trip:
                 await self._start_convoy((await self.record()).item)
             case "hand_over":
                 convoy = str((await self.record()).item.convoy)
-                activities = ConvoyActivities(self._client, self._others, self._carriage, Unarmed())
+                activities = ConvoyActivities(
+                    self._client, self._others, self._carriage, self._freight, Terminus(), Unarmed()
+                )
                 await activities.hand_over(HandOverOrder(1, convoy, 2))
             case "recall" | "decide":
                 repair = RepairActivities(self._others, self._bank.owners, self._carriage)
@@ -187,6 +191,10 @@ class Trip:
     @property
     def _carriage(self) -> Carriage:
         return Carriage(self._others, self._bank.owners)
+
+    @property
+    def _freight(self) -> Freight:
+        return Freight(self._others, self._bank.owners, self._carriage)
 
     async def _records(self) -> list[ItemRecord]:
         named = (self.debtor, Origin.CLIENT, self.command.reference)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
 from router.errors import DecisionRefused, TemporalUnavailable
+from router.repairs import Repairs
+from router.saga_reads import Saga, SagaReads, TransferName
 from router.wiring import Bank
 from shard.commands import MoneyState
 from shard.errors import NotFound
@@ -29,6 +33,22 @@ async def stuck(bank: Bank, servers: Databases) -> AsyncIterator[Sent]:
     """An amount that nobody can have, beside a worker."""
     async with refused_by_all(bank, servers) as sent:
         yield sent
+
+
+class OfBefore(SagaReads):
+    """Reads items as they were in their first attempt."""
+
+    async def find(self, name: UUID | TransferName) -> list[Saga]:
+        """As before."""
+        return [
+            replace(saga, record=replace(saga.record, item=replace(saga.record.item, attempt=1)))
+            for saga in await super().find(name)
+        ]
+
+
+def soon() -> str:
+    """A time that lies ahead, as somebody types it."""
+    return (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
 
 
 async def item_of(sent: Sent) -> UUID:
@@ -68,6 +88,23 @@ async def test_a_refused_decision_ends_with_its_reason(stuck: Sent, cli: Command
     assert "DECISION_REFUSED" == refused.document["error"]["code"]
     assert "two persons" in same.document["error"]["message"]
     assert () == (await stuck.saga()).decisions
+
+
+async def test_a_decision_on_an_attempt_of_before_is_refused(
+    bank: Bank, stuck: Sent, cli: CommandLine
+) -> None:
+    """Whether it is named, or the item was looked up before it went into the present one."""
+    item = await item_of(stuck)
+    named = await cli("sagas", "retry", str(item), "--attempt", "1", *WHO)
+    none = await cli("sagas", "retry", str(item), "--attempt", "0", *WHO)
+    looked_up = Repairs(OfBefore(bank.routes, bank.saga_reads.temporal), bank.connected_temporal)
+    with pytest.raises(DecisionRefused, match="You have seen attempt 1"):
+        await looked_up.decide(item, {"choice": "retry", **WORDS})
+    assert (1, 2) == (named.code, none.code)
+    assert "by now it is in attempt 2" in named.document["error"]["message"]
+    assert () == (await stuck.saga()).decisions
+    present = await cli("sagas", "wait", str(item), soon(), "--attempt", "2", *WHO)
+    assert (0, 2) == (present.code, present.document["attempt"])
 
 
 async def test_an_item_that_has_arrived_is_not_decided_on(

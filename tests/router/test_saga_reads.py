@@ -327,8 +327,10 @@ async def test_an_item_is_shown_and_explained_on_the_command_line(
         told.code,
         choices,
     )
-    assert f"ledger sagas retry {item_id} --reason ... --maker ... --checker ..." in shown.stdout
-    assert '{"choice": "retry", "reason": "...", "maker": "...", "checker": "..."}' in shown.stdout
+    words = "--attempt 2 --reason ... --maker ... --checker ..."
+    update = '{"choice": "retry", "attempt": 2, "reason": "...", "maker": "...", "checker": "..."}'
+    assert f"ledger sagas retry {item_id} {words}" in shown.stdout
+    assert update in shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from tests.router.sagas import (
     refused_by_all,
     request,
     send,
+    set_status,
     waiting_for,
 )
 from tests.support.bank import account_no, open_account, settings_of
@@ -281,6 +282,43 @@ async def test_decisions_stand_beside_the_attempts_they_ended(
     assert states[f"repair/1/{item_id}"] in {"running", "completed"}
     assert (PAID, NOTHING) == seen_by(story, other)
     assert [Verdict.CLOSED] == verdicts(story)
+
+
+async def test_each_attempt_is_told_with_the_account_it_went_to(
+    local_bank: Bank, servers: Databases, cli: CommandLine
+) -> None:
+    """Refused at the creditor, redirected and refused there, back and refused, redirected again:
+    also the attempts that no decision was about."""
+    closed = [await open_account(local_bank.shards[shard]) for shard in (2, 3)]
+    other = await open_account(local_bank.shards[3])
+    sent = await park(local_bank, servers, closed[0])
+    for account in (*closed, sent.debtor):
+        await set_status(servers, account, "closed")
+    item = (await sent.saga()).record.item
+    delivery = delivery_command(item, source=1, destination=2)
+    answer = await local_bank.shards[2].lanes.post(delivery)
+    await sent.decide(RepairChoice.REDIRECT, closed[1], answer.outcome)
+    for _ in "ab":
+        await sent.carry()
+    await sent.decide(RepairChoice.REDIRECT, other, Outcome.ACCOUNT_CLOSED)
+    await sent.carry()
+    await set_status(servers, sent.debtor, "open")
+    story = await story_of(sent)
+    told = await cli.in_words("trace", *sent.words)
+    (seen,) = story.items
+    accounts = [closed[0], closed[1], sent.debtor, other]
+
+    assert accounts == [attempt.target for attempt in seen.attempts]
+    refused = [Outcome.ACCOUNT_CLOSED] * 3
+    assert [*refused, Outcome.POSTED] == [
+        each.delivery and each.delivery.outcome for each in seen.attempts
+    ]
+    assert [Verdict.CLOSED] == verdicts(story)
+    lines = [line.strip() for line in told.stdout.splitlines()]
+    for number, account in enumerate(accounts, start=1):
+        met = "booked" if account == other else "refused"
+        (line,) = [each for each in lines if each.startswith(f"attempt {number} to ")]
+        assert line.startswith(f"attempt {number} to {account}: {met}")
 
 
 async def test_each_creditor_has_an_item_of_his_own(bank: Bank) -> None:

@@ -12,7 +12,9 @@ from sagas.carriage import Carriage, Carried
 from sagas.control_points import Armed, ControlPoint, ControlPointFailure, Unarmed
 from sagas.convoy_activities import ConvoyActivities
 from sagas.deliveries import delivery_command
+from sagas.freight import Freight
 from sagas.messages import CarryOrder
+from sagas.terminus import Terminus
 from shard.commands import Kind, MoneyState
 from shard.outcomes import Outcome
 from shard.shard import Shard
@@ -103,7 +105,10 @@ async def test_a_destination_found_down_is_not_asked_again_at_once(small_bank: S
     await dead.open()
     shards = {1: small_bank.shards[1], 2: dead}
     carriage = Carriage(shards, small_bank.owners)
-    activities = ConvoyActivities(small_bank.client, shards, carriage, Unarmed())
+    freight = Freight(shards, small_bank.owners, carriage)
+    activities = ConvoyActivities(
+        small_bank.client, shards, carriage, freight, Terminus(), Unarmed()
+    )
     order = CarryOrder(1, str(item.convoy), 2)
     first, second = await activities.carry(order), await activities.carry(order)
     await dead.close()

@@ -19,7 +19,7 @@ def not_connected() -> Convoys:
 def board_full(convoys: Convoys) -> UUID:
     """Fill one convoy; its id."""
     convoy = convoys.board(SOURCE)
-    convoys.boarded(convoy, CONVOY_ITEMS)
+    convoys.boarded(convoy, CONVOY_ITEMS, [])
     return convoy
 
 
@@ -27,7 +27,7 @@ def test_batches_board_the_same_convoy_until_it_is_full() -> None:
     """Nothing closes a convoy that waits for Temporal but its size."""
     convoys = not_connected()
     first = convoys.board(SOURCE)
-    convoys.boarded(first, CONVOY_ITEMS - 1)
+    convoys.boarded(first, CONVOY_ITEMS - 1, [])
     assert convoys.board(SOURCE) == first
 
 
@@ -48,8 +48,8 @@ def test_a_batch_answered_after_its_convoy_closed_still_counts_for_it() -> None:
     """Two batches under way with one convoy do not close it twice."""
     convoys = not_connected()
     first, second = convoys.board(SOURCE), convoys.board(SOURCE)
-    convoys.boarded(first, CONVOY_ITEMS)
-    convoys.boarded(second, CONVOY_ITEMS)
+    convoys.boarded(first, CONVOY_ITEMS, [])
+    convoys.boarded(second, CONVOY_ITEMS, [])
     assert (first, 1) == (second, convoys.waiting)
 
 

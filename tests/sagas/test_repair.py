@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,6 +14,7 @@ from sagas.carriage import Carriage
 from sagas.deliveries import delivery_command, recall_command
 from sagas.repair_activities import RepairActivities
 from sagas.repair_messages import DecideOrder
+from sagas.starts import ensure_repair
 from sagas.sweeper import Sweeper
 from sagas.wishes import read_wish
 from shard.accounts import AccountStatus
@@ -22,7 +22,7 @@ from shard.commands import MoneyState
 from shard.ids import new_id
 from shard.outcomes import Outcome
 from shard.repair_choice import RepairChoice
-from shard.suspense import ItemState, Settlement
+from shard.suspense import ItemState
 from tests.sagas.small_bank import FUNDS, SmallBank, eventually
 from tests.sagas.stuck_items import (
     UNKNOWN_SHARD,
@@ -150,6 +150,13 @@ BAD_DECISIONS: dict[str, tuple[Any, str]] = {
     "next century": (words("wait", until="2126-01-01T00:00:00Z"), "lies ahead"),
     "no zone": (words("wait", until="2026-12-01T00:00:00"), "with its zone"),
     "back to the debtor again": (words("return"), "choose retry"),
+    "attempt in quotes": (words("retry", attempt="2"), '"attempt" is the number'),
+    "no attempt at all": (words("retry", attempt=None), '"attempt" is the number'),
+    "attempt true": (words("retry", attempt=True), '"attempt" is the number'),
+    "the first attempt is 1": (words("retry", attempt=0), '"attempt" is the number'),
+    "more than a shard counts": (words("retry", attempt=2**31), '"attempt" is the number'),
+    "an attempt of before": (words("retry", attempt=1), "You have seen attempt 1, and by now"),
+    "an attempt to come": (words("retry", attempt=3), "it is in attempt 2, not in 3"),
 }
 
 
@@ -245,6 +252,53 @@ async def test_of_two_decisions_on_one_attempt_one_is_carried_out(stuck: StuckIt
     await stuck.handle.result()
 
 
+@pytest.fixture
+async def behind(small_bank: SmallBank) -> StuckItem:
+    """An item that a convoy has turned round since its page was made."""
+    creditor = account_no(2)
+    debtor, reference = await small_bank.park(creditor)
+    item = await small_bank.item_of(debtor, reference)
+    stuck = StuckItem(small_bank, debtor, creditor, reference, item)
+    await ensure_repair(small_bank.client, 1, str(item.item_id))
+    await shown(stuck, "Attempt 1 goes to account")
+    await Carriage(small_bank.shards, small_bank.owners).carry(1, 2, [item], limit_s=30.0)
+    assert 2 == (await stuck.record()).item.attempt
+    return stuck
+
+
+async def test_a_decision_is_not_carried_out_on_an_attempt_that_was_not_seen(
+    behind: StuckItem,
+) -> None:
+    """The page is as old as whoever decides by it: the shard tells, and the page follows."""
+    other = await behind.bank.open_account(3, "0")
+    redirection = words("redirect", attempt=1, account=str(other))
+    refusals = [await behind.refusal(redirection) for _ in range(2)]
+    record, decisions = await behind.record(), await behind.decisions()
+    await behind.decide("retry", attempt=2)
+    await behind.handle.result()
+    assert "it is in attempt 2, not in 1" in refusals[0]
+    assert "You have seen attempt 1, and by now it is in attempt 2" in refusals[1]
+    assert (ItemState.PARKED, 2, []) == (record.state, record.item.attempt, decisions)
+    assert Figures(Decimal(0), 0) == await figures(behind.bank.shards[3], other)
+
+
+async def test_a_decision_on_what_is_newer_than_the_page_is_carried_out(behind: StuckItem) -> None:
+    """Whoever has looked the item up at its shard knows more than its page."""
+    other = await behind.bank.open_account(3, "0")
+    await behind.decide("redirect", attempt=2, account=str(other))
+    result = await behind.handle.result()
+    assert ("delivered", 3) == (result.state, result.attempt)
+    assert PAID == await figures(behind.bank.shards[3], other)
+
+
+async def test_what_a_page_holds_to_be_pasted_names_its_attempt(stuck: StuckItem) -> None:
+    """So that it is refused once the item has gone on."""
+    pasted = '{"choice": "retry", "attempt": 2, "reason": "...", "maker": "...", "checker": "..."}'
+    seen = await page(stuck)
+    await end(stuck)
+    assert pasted in seen
+
+
 async def test_a_decision_on_what_was_settled_meanwhile_is_refused(stuck: StuckItem) -> None:
     """The page is older than the end of the item: the shard tells."""
     bank = stuck.bank
@@ -337,24 +391,6 @@ async def test_an_outcome_that_is_not_known_blocks_another_attempt(small_bank: S
     assert "could not be carried out now" in refusal
     assert (ItemState.PARKED, 1) == (record.state, record.item.attempt)
     assert ("delivered", 1) == ((done := await stuck.handle.result()).state, done.attempt)
-
-
-async def test_a_reference_that_something_else_has_taken_proves_nothing(
-    small_bank: SmallBank,
-) -> None:
-    """What stands under the attempt's reference might be its delivery, made by a program that
-    wrote its fingerprint otherwise: neither it nor nothing is evidence, a person must look."""
-    creditor = await small_bank.open_account(2, "0")
-    stuck = await left_alone(small_bank, creditor)
-    delivery = delivery_command(stuck.item, source=1, destination=2)
-    other = replace(delivery, request_hash=b"written otherwise")
-    assert Outcome.POSTED is (await small_bank.shards[2].lanes.post(other)).outcome
-    refusal = await stuck.refusal(words("return"))
-    record = await stuck.record()
-    settlement = Settlement(stuck.item.item_id, 1, 2, stuck.item.parked_at)
-    assert 1 == await small_bank.shards[1].suspense.settle([settlement])
-    assert "REFERENCE_REUSED" in refusal
-    assert (ItemState.PARKED, 1) == (record.state, record.item.attempt)
 
 
 async def test_a_repair_terminated_by_hand_is_started_again(stuck: StuckItem) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from psycopg import OperationalError
+from psycopg.rows import TupleRow
 
 from shard import lane as lane_module
 from shard import lane_queue as queue_module
@@ -364,7 +365,7 @@ class Platform:
     def board(self) -> UUID:
         return self.convoy
 
-    def boarded(self, convoy: UUID, items: int) -> None:
+    def boarded(self, convoy: UUID, items: int, parked: Sequence[TupleRow] | None) -> None:
         self.told.append((convoy, items))
 
 

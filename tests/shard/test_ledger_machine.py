@@ -179,7 +179,7 @@ SELECT account_no, reference, amount, captured, state, expires_at, creditor
 FROM ledger.hold WHERE account_no = ANY (%s)
 """
 _CAPS = """
-SELECT account_no, transfer_id, reversed FROM ledger.reversed_credit
+SELECT account_no, credit_id, reversed FROM ledger.reversed_credit
 WHERE account_no = ANY (%s) AND reversed > 0
 """
 _IN_TRANSIT = """

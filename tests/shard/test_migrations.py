@@ -19,13 +19,15 @@ from shard.shard import Shard
 from tests.shard.own_server import (
     SHARD_SQL,
     Database,
+    as_owner,
     drop_database,
     fresh_database,
     make_shard,
     opened,
 )
-from tests.support.bank import BUSINESS_DATE, open_account, transfer
+from tests.support.bank import BUSINESS_DATE, account_no, open_account, transfer
 from tests.support.interleaving import holder
+from tests.support.movements import delivery, reversal, reversal_abroad, teller_at
 
 _ADDITION = "ALTER TABLE ledger.account ADD COLUMN nickname text;\n"
 
@@ -126,6 +128,28 @@ async def test_fresh_equals_replayed(
     assert ["schema.sql", "0900_nickname.sql"] == [numbered[0], numbered[-1]]
     assert await schema_of(empty) == await schema_of(fresh)
     await drop_database(own_server, fresh)
+
+
+async def test_what_was_taken_back_of_a_delivery_stays_taken_back(empty: Database) -> None:
+    """A credit is known by the item of its delivery from then on, and has no second cap."""
+    await make_shard(empty)
+    script = next(s for s in read_migrations(SHARD_SQL) if s.name == "0006_credits.sql")
+    async with opened(empty) as shard, teller_at(empty.dsn) as teller:
+        payer, payee = await open_account(shard, "50"), await open_account(shard)
+        near, far = transfer(payer, payee, "10"), delivery(1, 2, payee, "30")
+        taken = [reversal(near, "10"), reversal_abroad(far, account_no(2), "30")]
+        assert [Outcome.POSTED] * 4 == await teller.told(near, far) + await teller.told(*taken)
+        # As it was: both are known by their transfers.
+        await as_owner(
+            empty,
+            "UPDATE ledger.reversed_credit"
+            f" SET credit_id = '{far.transfer_id}' WHERE credit_id <> '{near.transfer_id}';"
+            " ALTER TABLE ledger.reversed_credit RENAME COLUMN credit_id TO transfer_id",
+        )
+        await as_owner(empty, script.text)
+
+        again = [reversal(near, "1"), reversal_abroad(far, account_no(2), "1")]
+        assert [Outcome.REVERSAL_EXCEEDED] * 2 == await teller.told(*again)
 
 
 async def test_a_dry_run_changes_nothing(empty: Database, folder: Path) -> None:

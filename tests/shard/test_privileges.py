@@ -97,6 +97,7 @@ async def test_only_versioned_functions_and_the_clock_may_be_executed(own: OwnSh
         "balance_as_of_v1",
         "change_account_v1",
         "decide_repair_v1",
+        "deliver_v1",
         "hand_over_v1",
         "headroom_as_of_v1",
         "mark_needs_repair_v1",

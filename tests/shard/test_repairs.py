@@ -122,6 +122,44 @@ async def test_a_spent_attempt_is_not_delivered_again(own: OwnShard) -> None:
     assert ItemState.NEEDS_REPAIR is (await record_of(parked)).state
 
 
+@pytest.mark.parametrize("choice", [RepairChoice.RETURN, RepairChoice.REDIRECT])
+async def test_what_is_booked_goes_nowhere_else(own: OwnShard, choice: RepairChoice) -> None:
+    """That it is booked is evidence for a settlement alone."""
+    parked = await set_aside(own)
+    known = decision(parked, choice, target=parked.debtor, evidence=Outcome.POSTED)
+    assert Decided.UNSAFE is await own.shard.repairs.decide(known)
+    assert (ItemState.NEEDS_REPAIR, 1) == ((now := await record_of(parked)).state, now.item.attempt)
+
+
+async def test_what_was_set_aside_and_is_booked_is_settled_after_a_retry(own: OwnShard) -> None:
+    """It is parked again in the attempt that was booked, and what it was set aside for stays."""
+    parked = await set_aside(own)
+    retry = decision(parked, RepairChoice.RETRY, evidence=Outcome.POSTED)
+    assert Decided.DECIDED is await own.shard.repairs.decide(retry)
+    now = await record_of(parked)
+    assert (ItemState.PARKED, 1, REFUSAL) == (now.state, now.item.attempt, now.item.last_refusal)
+    assert 1 == await own.shard.suspense.settle([booked(parked.item)])
+    (written,) = await own.shard.repairs.decisions(parked.item.item_id)
+    assert (Outcome.POSTED, parked.item.target) == (written.evidence, written.target_after)
+
+
+async def test_what_was_recalled_is_turned_round_by_a_person_while_he_has_it_in_hand(
+    own: OwnShard,
+) -> None:
+    """A tombstone may be that of his decision; what was refused turns round as ever."""
+    recalled, refused, travelling = await park(own), await park(own), await park(own)
+    suspense = own.shard.suspense
+    taken = [each.item.item_id for each in (recalled, refused)]
+    await suspense.hand_over(taken, Carrier.REPAIR)
+    causes = (Outcome.RECALLED, REFUSAL, Outcome.RECALLED)
+    redirected = [
+        await suspense.redirect([Redirection(each.item.item_id, 1, each.debtor, cause)])
+        for each, cause in zip((recalled, refused, travelling), causes, strict=True)
+    ]
+    assert [0, 1, 1] == redirected
+    assert 1 == (await record_of(recalled)).item.attempt
+
+
 async def test_what_a_repair_holds_stays_with_it(own: OwnShard) -> None:
     """A convoy or a route that had it in hand before does not take it back."""
     parked = await park(own)

@@ -321,6 +321,23 @@ async def test_many_reversals_of_one_batch_each_have_their_own_cap(
     assert [POSTED, EXCEEDED, POSTED] * 3 == told
 
 
+async def test_two_deliveries_of_one_transfer_to_one_account_have_a_cap_each(
+    own: OwnShard,
+) -> None:
+    """What one of two items has brought is taken back up to that, whatever the other brought."""
+    payee, debtor = await open_account(own.shard, "100"), account_no(2)
+    first = delivery(1, 2, payee, "10")
+    second = replace(delivery(1, 2, payee, "20"), transfer_id=first.transfer_id)
+    async with teller_at(own.database.dsn) as teller:
+        await teller.post(first, second)
+        wanted = [(first, "10.01"), (second, "15"), (first, "10"), (second, "5.01"),
+                  (first, "0.01"), (second, "5")]  # fmt: skip
+        told = await teller.told(*[reversal_abroad(each, debtor, a) for each, a in wanted])
+
+    assert [EXCEEDED, POSTED, POSTED, EXCEEDED, EXCEEDED, POSTED] == told
+    assert Decimal(100) == (await own.shard.balances.get(payee)).ledger
+
+
 async def test_the_entry_is_the_evidence_where_the_command_lives_elsewhere(
     own: OwnShard,
 ) -> None:

@@ -122,6 +122,7 @@ ASIDE: dict[str, Any] = {"state": ItemState.NEEDS_REPAIR, "carrier": Carrier.REP
         pytest.param(outlook(is_debtor_moving=True), set(), id="debtor moving"),
         pytest.param(outlook(**RETURNING), {RETRY, REDIRECT, WAIT}, id="on its way back"),
         pytest.param(outlook(REFUSED, **ASIDE), {RETRY, REDIRECT, WAIT}, id="return refused"),
+        pytest.param(outlook(BOOKED, **ASIDE), {RETRY, WAIT}, id="set aside although booked"),
         pytest.param(outlook(SILENT, **ASIDE), {WAIT}, id="return refused, debtor's shard silent"),
     ],
 )
@@ -137,6 +138,9 @@ def test_a_choice_is_safe_only_if_the_present_attempt_cannot_pay_as_well(
     [
         (outlook(SILENT), RETURN, "cannot be known before shard 2 answers"),
         (outlook(BOOKED), REDIRECT, "has it already. Take it back by reversing"),
+        (outlook(BOOKED), REDIRECT, "ledger reverse 1000000123 PAY-17"),
+        (outlook(BOOKED, **RETURNING), REDIRECT, "It is back with its debtor."),
+        (outlook(BOOKED, origin=Origin.REVERSAL), REDIRECT, "Only a transfer from there"),
         (outlook(UNASSIGNED), RETURN, "No range holds account 2000000456"),
         (outlook(is_debtor_moving=True), WAIT, "Account 1000000123 is just moving"),
         (outlook(replace(NOTHING, is_moving=True)), RETURN, "Account 2000000456 is just moving"),
@@ -144,6 +148,7 @@ def test_a_choice_is_safe_only_if_the_present_attempt_cannot_pay_as_well(
         (outlook(), RETURN, "recalled first"),
         (outlook(REFUSED), REDIRECT, "refused for good, so another one may begin"),
         (outlook(), RETRY, "under the same reference"),
+        (outlook(BOOKED, **ASIDE), RETRY, "Attempt 2 is booked, and is only settled."),
     ],
 )
 def test_every_choice_says_why(seen: Outlook, choice: RepairChoice, why: str) -> None:
@@ -171,6 +176,7 @@ def test_what_is_to_be_pasted_is_a_decision_once_it_is_filled_in(choice: RepairC
 def _command_of(wish: Wish) -> list[str]:
     extra = [wish.account] if wish.account else []
     extra += ["2026-11-28T09:00:00Z"] if wish.until else []
+    extra += ["--attempt", str(wish.attempt)]
     by_whom = ["--reason", "...", "--maker", "...", "--checker", "..."]
     return ["ledger", "sagas", wish.choice.value, str(ITEM_ID), *extra, *by_whom]
 
@@ -182,6 +188,21 @@ def test_no_update_is_sent_to_a_repair_that_does_not_run(carrier: Carrier) -> No
 
     assert {None} == {each.temporal for each in told.choices}
     assert "takes it over" in told.advice or "sweeper" in told.carrier
+
+
+@pytest.mark.parametrize(
+    ("seen", "advice"),
+    [
+        (outlook(BOOKED), "settled by itself"),
+        (outlook(BOOKED, **ASIDE), "retry settles it"),
+        (outlook(REFUSED, **ASIDE), "waits for a decision of two persons"),
+    ],
+)
+def test_what_has_arrived_is_settled_by_itself_unless_it_was_set_aside(
+    seen: Outlook, advice: str
+) -> None:
+    """Nobody carries what was set aside, so somebody must say it."""
+    assert advice in explain(seen, PLACE).advice
 
 
 @pytest.mark.parametrize(
@@ -256,6 +277,13 @@ def test_what_happened_is_told_in_its_order() -> None:
         "Attempt 2 goes to account 2000000789, on shard 2.",
         "Shard 2 refused it: ACCOUNT_CLOSED. The account is closed.",
     ) == explain(seen, PLACE).what_happened
+
+
+def test_a_decision_on_what_was_booked_says_so() -> None:
+    """Nothing was sent on: it was settled."""
+    settled = decision(choice=RETRY, evidence=Outcome.POSTED)
+    told = explain(outlook(BOOKED, state=ItemState.DELIVERED, decisions=(settled,)), PLACE)
+    assert any("attempt 1, which was booked, to deliver it" in each for each in told.what_happened)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,17 @@
 --   reverses      {id, home, origin, reference, date}: the booking whose credit is taken back
 --
 -- Such commands are judged one after the other. What they change is kept in `state` until the
--- batch is decided: an object of 'hold:<account>:<reference>' and 'credit:<account>:<transfer>'.
+-- batch is decided: an object of 'hold:<account>:<reference>' and 'credit:<account>:<credit>'.
+
+-- What tells the credit that a reversal takes back from others of its account: the transfer, of a
+-- delivery its item. Several items of one transfer may end on one account, and each attempt has a
+-- reference of its own; of an item's attempts one is booked at most.
+CREATE OR REPLACE FUNCTION ledger.credit_of(p_terms jsonb) RETURNS uuid
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN p_terms #>> '{reverses,origin}' = 'delivery'
+    THEN split_part(p_terms #>> '{reverses,reference}', ':', 1)
+    ELSE p_terms #>> '{reverses,id}'
+END::uuid;
 
 -- Note what the originals of reversals have credited to the homes of the reversals, and lock
 -- those notes, sorted. The evidence is the command that booked the credit; where that went to
@@ -21,7 +31,8 @@ CREATE OR REPLACE FUNCTION ledger.lock_reversed_credits(
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     WITH wanted AS (
-        SELECT DISTINCT c.home, (c.terms #>> '{reverses,id}')::uuid AS id,
+        SELECT DISTINCT c.home, ledger.credit_of(c.terms) AS credit,
+               (c.terms #>> '{reverses,id}')::uuid AS id,
                (c.terms #>> '{reverses,home}')::bigint AS original_home,
                (c.terms #>> '{reverses,origin}')::ledger.origin AS origin,
                c.terms #>> '{reverses,reference}' AS reference,
@@ -32,7 +43,7 @@ BEGIN
             WHERE n.is_claimed AND n.id = (c.terms #>> '{reverses,id}')::uuid
         )
     ), known AS (
-        SELECT w.home, w.id, coalesce((
+        SELECT w.home, w.credit, coalesce((
             SELECT t.amount FROM ledger.transfer AS t
             WHERE t.account_no = w.original_home AND t.origin = w.origin
                 AND t.reference = w.reference AND t.id = w.id AND t.creditor = w.home
@@ -40,7 +51,8 @@ BEGIN
         ), (
             SELECT sum(e.amount) FROM ledger.entry AS e
             WHERE e.account_no = w.home AND e.business_date = w.booked AND e.transfer_id = w.id
-                AND e.home = w.original_home AND e.origin = w.origin AND e.amount > 0
+                AND e.home = w.original_home AND e.origin = w.origin
+                AND e.reference = w.reference AND e.amount > 0
                 AND NOT EXISTS (
                     SELECT FROM ledger.transfer AS t
                     WHERE t.account_no = e.home AND t.origin = e.origin
@@ -49,17 +61,17 @@ BEGIN
         )) AS credited
         FROM wanted AS w
     )
-    INSERT INTO ledger.reversed_credit (account_no, transfer_id, credited)
-    SELECT k.home, k.id, k.credited FROM known AS k WHERE k.credited > 0
-    ORDER BY k.home, k.id
+    INSERT INTO ledger.reversed_credit (account_no, credit_id, credited)
+    SELECT k.home, k.credit, k.credited FROM known AS k WHERE k.credited > 0
+    ORDER BY k.home, k.credit
     ON CONFLICT DO NOTHING;
     PERFORM FROM ledger.reversed_credit AS r
     JOIN (
-        SELECT DISTINCT c.home, (c.terms #>> '{reverses,id}')::uuid AS id
+        SELECT DISTINCT c.home, ledger.credit_of(c.terms) AS credit
         FROM unnest(p_claimed, p_home, p_terms) AS c (is_claimed, home, terms)
         WHERE c.is_claimed AND c.terms ? 'reverses'
-    ) AS w ON r.account_no = w.home AND r.transfer_id = w.id
-    ORDER BY r.account_no, r.transfer_id
+    ) AS w ON r.account_no = w.home AND r.credit_id = w.credit
+    ORDER BY r.account_no, r.credit_id
     FOR UPDATE OF r;
 END
 $$;
@@ -77,10 +89,10 @@ BEGIN
             JOIN ledger.hold AS h
                 ON h.account_no = c.home AND h.reference = c.terms ->> 'hold'
             UNION
-            SELECT 'credit:' || r.account_no || ':' || r.transfer_id, to_jsonb(r)
+            SELECT 'credit:' || r.account_no || ':' || r.credit_id, to_jsonb(r)
             FROM unnest(p_home, p_terms) AS c (home, terms)
             JOIN ledger.reversed_credit AS r ON r.account_no = c.home
-                AND r.transfer_id = (c.terms #>> '{reverses,id}')::uuid
+                AND r.credit_id = ledger.credit_of(c.terms)
         ) AS s (key, value)
     );
 END
@@ -104,7 +116,7 @@ BEGIN
         RETURN;
     END IF;
     IF p_terms ? 'reverses' THEN
-        v_key := 'credit:' || p_home || ':' || (p_terms #>> '{reverses,id}');
+        v_key := 'credit:' || p_home || ':' || ledger.credit_of(p_terms);
         v_credit := state -> v_key;
         IF v_credit IS NULL THEN
             refusal := 'NOT_REVERSIBLE';
@@ -218,6 +230,6 @@ BEGIN
     FROM jsonb_each(p_state) AS s (key, value)
     WHERE s.key LIKE 'credit:%' AND s.value ? 'is_changed'
         AND r.account_no = split_part(s.key, ':', 2)::bigint
-        AND r.transfer_id = split_part(s.key, ':', 3)::uuid;
+        AND r.credit_id = split_part(s.key, ':', 3)::uuid;
 END
 $$;

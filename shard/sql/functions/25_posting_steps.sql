@@ -12,7 +12,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 BEGIN
     IF ledger.are_plainly_fit(
-        p_home, p_kind, p_currency, p_not_before, p_terms, p_leg_command, p_leg_account,
+        p_date, p_home, p_kind, p_currency, p_not_before, p_terms, p_leg_command, p_leg_account,
         p_leg_amount, p_item_command, p_item_amount
     ) THEN
         RETURN;
@@ -74,14 +74,14 @@ $$;
 -- terms. The answer of nearly every batch, which costs a third of looking for reasons, however
 -- many ranges there are.
 CREATE OR REPLACE FUNCTION ledger.are_plainly_fit(
-    p_home bigint[], p_kind ledger.kind[], p_currency text[], p_not_before date[],
+    p_date date, p_home bigint[], p_kind ledger.kind[], p_currency text[], p_not_before date[],
     p_terms jsonb[], p_leg_command integer[], p_leg_account bigint[], p_leg_amount numeric[],
     p_item_command integer[], p_item_amount numeric[]
 ) RETURNS boolean
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     IF NOT p_kind <@ '{ordinary,return,forced}' OR array_remove(p_terms, NULL) <> '{}'
-        OR array_remove(p_not_before, NULL) <> '{}'
+        OR (SELECT max(d.not_before) FROM unnest(p_not_before) AS d (not_before)) > p_date
     THEN
         RETURN false;
     END IF;

@@ -2,7 +2,8 @@
 
 -- Start a new attempt for items whose present attempt was refused at its target, or recalled by
 -- a tombstone there: the caller has that answer in hand. Attempts that are not the present one
--- any more, and items that are closed, are left alone. Returns how many were changed.
+-- any more, and items that are closed, are left alone. So is what was recalled while a repair
+-- holds it: a person has it in hand, and says himself where it goes. Returns how many were changed.
 CREATE OR REPLACE FUNCTION ledger.redirect_v1(
     p_item uuid[], p_attempt integer[], p_target bigint[], p_cause ledger.outcome[]
 ) RETURNS integer
@@ -15,7 +16,8 @@ BEGIN
     UPDATE ledger.suspense_item AS i
     SET attempt = i.attempt + 1, target = w.target, last_refusal = w.cause
     FROM unnest(p_item, p_attempt, p_target, p_cause) AS w (item_id, attempt, target, cause)
-    WHERE i.item_id = w.item_id AND i.attempt = w.attempt AND i.state = 'parked';
+    WHERE i.item_id = w.item_id AND i.attempt = w.attempt AND i.state = 'parked'
+        AND (w.cause <> 'RECALLED' OR i.carrier <> 'repair');
     GET DIAGNOSTICS v_changed = ROW_COUNT;
     RETURN v_changed;
 END

@@ -2,14 +2,16 @@
 
 -- Carry out a decision on the present attempt of an open item, which stays in the hands of its
 -- repair workflow. `p_evidence` is what the target's shard has stored under that attempt's
--- reference, a refusal or a tombstone, so that it cannot be booked any more; NULL where nothing
--- is known of it. A decision that was carried out before is found by its id.
+-- reference: a refusal or a tombstone, so that it is spent and cannot be booked any more, or
+-- POSTED; NULL where nothing is known of it. A decision that was carried out before is found by
+-- its id.
 --
--- 'retry' delivers again, as a new attempt where the present one is spent; 'return' and
--- 'redirect' begin an attempt with `p_target`; 'wait' only says until when.
+-- 'retry' delivers again, as a new attempt where the present one is spent, and as the same where
+-- it was booked, so that it is settled; 'return' and 'redirect' begin an attempt with `p_target`;
+-- 'wait' only says until when.
 --
 -- Returns 'decided'; 'stale' where the item is closed or in another attempt; 'moving' where the
--- debtor's range is; 'unsafe' where the present attempt might still be booked.
+-- debtor's range is; 'unsafe' where the present attempt is booked, or might still be.
 CREATE OR REPLACE FUNCTION ledger.decide_repair_v1(
     p_item uuid, p_attempt integer, p_decision uuid, p_choice ledger.repair_choice,
     p_target bigint, p_wait_until timestamptz, p_evidence ledger.outcome, p_reason text,
@@ -17,6 +19,7 @@ CREATE OR REPLACE FUNCTION ledger.decide_repair_v1(
 ) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    v_is_spent CONSTANT boolean := coalesce(p_evidence <> 'POSTED', false);
     v_date date;
     v_item record;
     v_is_new boolean;
@@ -37,22 +40,21 @@ BEGIN
         RETURN 'stale';
     ELSIF v_item.ownership = 'RANGE_MOVING' THEN
         RETURN 'moving';
-    ELSIF p_evidence IS NULL AND (
-        p_choice IN ('return', 'redirect')
-        OR p_choice = 'retry' AND v_item.state = 'needs_repair'
-    ) THEN
+    ELSIF p_choice IN ('return', 'redirect') AND NOT v_is_spent
+        OR p_choice = 'retry' AND v_item.state = 'needs_repair' AND p_evidence IS NULL
+    THEN
         RETURN 'unsafe';
     END IF;
 
-    v_is_new := p_choice IN ('return', 'redirect') OR (
-        p_choice = 'retry' AND p_evidence IS NOT NULL
-    );
+    v_is_new := p_choice IN ('return', 'redirect') OR p_choice = 'retry' AND v_is_spent;
     UPDATE ledger.suspense_item AS i
     SET attempt = i.attempt + v_is_new::integer,
         target = CASE WHEN v_is_new THEN coalesce(p_target, i.target) ELSE i.target END,
         state = CASE WHEN p_choice = 'wait' THEN i.state ELSE 'parked' END,
         carrier = 'repair', route = NULL,
-        last_refusal = coalesce(p_evidence, i.last_refusal)
+        -- What may pass a freeze is meant for the account that it was meant for.
+        kind = CASE WHEN p_choice = 'redirect' THEN 'ordinary' ELSE i.kind END,
+        last_refusal = CASE WHEN v_is_spent THEN p_evidence ELSE i.last_refusal END
     WHERE i.item_id = p_item;
     INSERT INTO ledger.repair_decision (
         item_id, n, decision_id, choice, attempt, evidence, target_before, target_after,
