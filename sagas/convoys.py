@@ -3,8 +3,8 @@
 The posting itself stamps the open convoy's id on the items, so boarding costs no write. A
 convoy is *open* while batches may still be stamped with it, *closed* when it takes no more, and
 *departs* once all batches stamped with it are answered and the bound on convoys in flight
-allows. No timers: a lone transfer is a convoy of one and leaves at once; under load a convoy
-fills while the ones before it travel.
+allows. A lone transfer is a convoy of one and leaves at once; under load a convoy fills while the
+ones before it travel.
 
 What is lost here is never money: items of a convoy that never departed are the sweeper's.
 """
@@ -25,7 +25,7 @@ from temporalio.service import RPCError
 
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
 from sagas.convoy_workflow import ConvoyWorkflow
-from sagas.departures import Departures
+from sagas.departures import Departures, Headway
 from sagas.limits import (
     ARRIVAL_WAIT_S,
     CONVOY_ITEMS,
@@ -113,14 +113,16 @@ class Convoys:
         self._client: Client | None = None
         self._hosts_worker = hosts_worker
         self._departures = departures or Departures()
+        self._headways = {source: Headway() for source in sources}
         self._control_points = control_points or Unarmed()
         self._observer = observer or Unobserved()
         self._spans = spans
         self._clock = clock
-        self._open = {source: _Convoy(source) for source in sources}
+        self._open = {source: _Convoy(source) for source in self._headways}
         self._boarding: dict[UUID, _Convoy] = {}
         self._closed: deque[_Convoy] = deque()
         self._travels: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def connect(self, client: Client) -> None:
         """From now on convoys depart through this client.
@@ -147,6 +149,9 @@ class Convoys:
     async def close(self) -> None:
         """Stop waiting for convoys in flight. They travel on; the rest is the sweeper's."""
         self._client = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         travels = list(self._travels)
         for travel in travels:
             travel.cancel()
@@ -197,10 +202,20 @@ class Convoys:
             if convoy is None:
                 return
             self._departures.departed()
+            self._headways[convoy.source].departed(self._clock())
             self._observer.convoy_departed(convoy.items)
             travel = asyncio.get_running_loop().create_task(self._travel(self._client, convoy))
             self._travels.add(travel)
             travel.add_done_callback(self._travelled)
+
+    def _dispatch_in(self, seconds: float) -> None:
+        """See soon which convoys may leave; a timer that is set already is soon enough."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._dispatch_now)
+
+    def _dispatch_now(self) -> None:
+        self._timer = None
+        self._dispatch()
 
     def _travelled(self, travel: asyncio.Task[None]) -> None:
         self._travels.discard(travel)
@@ -210,9 +225,9 @@ class Convoys:
     def _next_ready(self) -> _Convoy | None:
         """The convoy that closed first of those whose batches are answered.
 
-        While there is room to travel nobody waits for a convoy to fill: where none is ready, an
-        open one is shut. But only one at a time and source, so that the others go on filling
-        for as long as they would have to wait anyway.
+        While there is room to travel nobody waits for a convoy to fill, but for the headway: where
+        none is ready, an open one is shut. But only one at a time and source, so that the others
+        go on filling for as long as they would have to wait anyway.
         """
         for convoy in self._closed:
             if not convoy.batches_under_way:
@@ -223,6 +238,10 @@ class Convoys:
         # Ids are ordered by time: the source that waited longest comes first.
         for convoy in sorted(boarded, key=lambda each: each.convoy_id):
             if convoy.source in leaving:
+                continue
+            wait_s = self._headways[convoy.source].wait_s(self._clock())
+            if wait_s:
+                self._dispatch_in(wait_s)
                 continue
             self._shut(convoy)
             if not convoy.batches_under_way:
@@ -238,6 +257,7 @@ class Convoys:
                 is_clean = await self._start_and_wait(client, convoy)
         finally:
             seconds = self._clock() - left_at
+            self._headways[convoy.source].ended()
             self._departures.ended(convoy.items, seconds if is_clean else None)
             crossing_s = self._clock() - convoy.boarded_at
             self.room.arrived(convoy.items, crossing_s if is_clean else None)

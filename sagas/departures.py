@@ -10,6 +10,7 @@ from sagas.limits import (
     CONVOYS_IN_FLIGHT_FIRST,
     CONVOYS_IN_FLIGHT_HIGHEST,
     CONVOYS_IN_FLIGHT_LOWEST,
+    DEPARTURE_INTERVAL_S,
 )
 
 _NEAR_IDLE = 1.25
@@ -20,6 +21,33 @@ _OVERLOADED = 2.0
 
 _DRIFT = 1.005
 """The idle time is forgotten slowly, so that a machine that became slower is learnt."""
+
+
+class Headway:
+    """Keeps the convoys of one source apart in time, unless they are full.
+
+    Temporal's part of the work is the same for every convoy, so while one travels the next one had
+    better fill a little. A lone transfer finds nothing under way and leaves at once.
+    """
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._departed_at = 0.0
+
+    def wait_s(self, now: float) -> float:
+        """How long the next one had better wait; ``now`` is in seconds."""
+        if not self._in_flight:
+            return 0.0
+        return max(0.0, self._departed_at + DEPARTURE_INTERVAL_S - now)
+
+    def departed(self, now: float) -> None:
+        """One left; ``now`` is in seconds."""
+        self._in_flight += 1
+        self._departed_at = now
+
+    def ended(self) -> None:
+        """One arrived, or is not waited for any more."""
+        self._in_flight -= 1
 
 
 class Departures:

@@ -135,7 +135,9 @@ async def strike(trip: Trip, bank: SmallBank, case: Case) -> None:
     for shard in bank.shards.values():
         shard.watched_by(points)
     convoys = Convoys(bank.shards, hosts_worker=True, control_points=points)
-    async with build_worker(bank.client, trip.shards, bank.owners, control_points=points):
+    async with build_worker(
+        bank.client, trip.shards, bank.owners, control_points=points, terminus=convoys.terminus
+    ):
         bank.board(convoys)
         convoys.connect(bank.client)
         setting_out = asyncio.create_task(trip.set_out())

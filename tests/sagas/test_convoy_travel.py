@@ -9,9 +9,11 @@ import psycopg
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from sagas.control_points import ControlPoint
 from sagas.convoys import Convoys
 from sagas.messages import ConvoyOrder
 from sagas.starts import convoy_workflow_id, start_convoy
+from sagas.terminus import Terminus
 from sagas.worker import build_worker
 from shard.accounts import AccountStatus
 from shard.commands import MoneyState
@@ -21,6 +23,7 @@ from shard.suspense import Redirection
 from tests.sagas.small_bank import FUNDS, SmallBank, eventually
 from tests.support.bank import account_no
 from tests.support.databases import Databases
+from tests.support.gates import Gate
 
 
 @pytest.mark.usefixtures("convoys")
@@ -190,6 +193,36 @@ async def test_a_convoy_makes_room_when_it_has_ended(
         return convoys.travelling
 
     assert await eventually(in_flight, lambda count: count == 0) == 0
+
+
+async def test_a_convoy_that_is_not_full_keeps_its_distance(
+    small_bank: SmallBank, terminus: Terminus
+) -> None:
+    """While one travels, the next one fills; once its time has come it leaves all the same."""
+    bank, gate, now = small_bank, Gate(ControlPoint.DELIVER_BEFORE), 0.0
+    convoys = Convoys(bank.shards, hosts_worker=True, terminus=terminus, clock=lambda: now)
+    debtor, creditor = await bank.open_account(1), await bank.open_account(2)
+    bank.board(convoys)
+
+    async def travelling() -> int:
+        return convoys.travelling
+
+    async with build_worker(
+        bank.client, bank.shards, bank.owners, control_points=gate, terminus=terminus
+    ):
+        convoys.connect(bank.client)
+        first = await bank.transfer(debtor, creditor)
+        await gate.arrived()
+        second = await bank.transfer(debtor, creditor)
+        convoys.connect(bank.client)
+        assert (1, 0) == (convoys.travelling, convoys.waiting)
+        now = 1.0
+        assert 2 == await eventually(travelling, lambda count: count == 2)
+        gate.open()
+        for reference in (first, second):
+            ended = await bank.ended(debtor, reference)
+            assert ended.money_state is MoneyState.DELIVERED
+        await convoys.close()
 
 
 async def _execute(servers: Databases, statement: str, *parameters: object) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sagas.departures import Departures
+import pytest
+
+from sagas.departures import Departures, Headway
+from sagas.limits import DEPARTURE_INTERVAL_S
 
 ITEMS = 400
 IDLE_S = 0.05
@@ -91,3 +94,28 @@ def test_a_machine_that_became_slower_for_good_is_learnt() -> None:
     travel(departures, IDLE_S, convoys=4)
     travel(departures, 3 * IDLE_S, convoys=400)
     assert departures.bound == 4
+
+
+def test_a_convoy_that_finds_none_under_way_leaves_at_once() -> None:
+    """A lone transfer waits for nothing, however soon after another it comes."""
+    headway = Headway()
+    headway.departed(1.0)
+    headway.ended()
+    assert headway.wait_s(1.0) == 0.0
+
+
+def test_a_convoy_keeps_its_distance_from_the_one_under_way() -> None:
+    """It waits for the rest of the interval, and no longer."""
+    headway = Headway()
+    headway.departed(1.0)
+    waits = [headway.wait_s(1.0), headway.wait_s(1.0 + 2 * DEPARTURE_INTERVAL_S)]
+    assert waits == [pytest.approx(DEPARTURE_INTERVAL_S), 0.0]
+
+
+def test_the_distance_is_kept_from_the_last_of_several() -> None:
+    """As long as any of them travels."""
+    headway = Headway()
+    headway.departed(1.0)
+    headway.departed(1.0 + DEPARTURE_INTERVAL_S)
+    headway.ended()
+    assert headway.wait_s(1.0 + DEPARTURE_INTERVAL_S) == pytest.approx(DEPARTURE_INTERVAL_S)

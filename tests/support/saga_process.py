@@ -129,7 +129,13 @@ async def _serve(order: Order) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Whoever waits for a decision that dies with this process is told when this time is up.
         patch.setattr(repair_workflow, "REPAIR_DECISION_LIMIT_S", _DECISION_LIMIT_S)
-        async with build_worker(client, shards, FirstDigit(shards), control_points=points):
+        async with build_worker(
+            client,
+            shards,
+            FirstDigit(shards),
+            control_points=points,
+            terminus=convoys.terminus,
+        ):
             convoys.connect(client)
             if order.debit is not None:
                 await shards[1].lanes.post(transfer(**asdict(order.debit)))
