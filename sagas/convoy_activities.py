@@ -79,6 +79,7 @@ class ConvoyActivities:
         now = time.monotonic()
         is_suspect = order.destination in self._down_until
         if is_suspect and now < self._down_until[order.destination]:
+            self._terminus.delayed(order.convoy)
             failure = f"Shard {order.destination} did not answer a moment ago."
             return CarryReport(waiting=len(cargo), is_unreachable=True, failure=failure)
         if is_suspect:

@@ -80,6 +80,11 @@ class Platform:
         self._source = source
         self._convoys = convoys
 
+    @property
+    def keeps_cargo(self) -> bool:
+        """Whether the worker is here that will ask for it."""
+        return self._convoys.hosts_worker
+
     def board(self) -> UUID:
         """The convoy of the next batch."""
         return self._convoys.board(self._source)
@@ -111,7 +116,7 @@ class Convoys:
         self.room = Room()
         self.terminus = terminus or Terminus()
         self._client: Client | None = None
-        self._hosts_worker = hosts_worker
+        self.hosts_worker = hosts_worker
         self._departures = departures or Departures()
         self._headways = {source: Headway() for source in sources}
         self._control_points = control_points or Unarmed()
@@ -279,14 +284,16 @@ class Convoys:
         order = ConvoyOrder(convoy.source, str(convoy.convoy_id))
         manifest = None if convoy.rows is None else Cargo.of_rows(convoy.rows)
         convoy.rows = None
-        arrived = self.terminus.depart(order.convoy, manifest)
+        news = self.terminus.depart(order.convoy, manifest)
         try:
             async with asyncio.timeout(CONVOY_WAIT_S):
                 handle = await self._start(client, order)
                 await self._control_points.reached(ControlPoint.DEPARTURE_AFTER_REPLY)
-                if self._hosts_worker:
-                    await asyncio.wait({arrived}, timeout=ARRIVAL_WAIT_S)
-                return arrived.done() or (await handle.result()).is_clean
+                if self.hosts_worker:
+                    await asyncio.wait({news}, timeout=ARRIVAL_WAIT_S)
+                    if news.done() and news.result():
+                        return True
+                return (await handle.result()).is_clean
         except (RPCError, TimeoutError, WorkflowFailureError) as error:
             log.warning("convoy_end_unknown", convoy=order.convoy, error=str(error))
             self._observer.convoy_left_to_sweeper()
@@ -311,6 +318,6 @@ class Convoys:
         self, client: Client, order: ConvoyOrder
     ) -> WorkflowHandle[ConvoyWorkflow, ConvoyResult]:
         await self._control_points.reached(ControlPoint.DEPARTURE_BEFORE)
-        handle = await start_convoy(client, order, is_eager=self._hosts_worker)
+        handle = await start_convoy(client, order, is_eager=self.hosts_worker)
         await self._control_points.reached(ControlPoint.DEPARTURE_AFTER_COMMIT)
         return handle

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from uuid import UUID
 
 from sagas.carriage import Carriage, Carried, failure_of
@@ -20,10 +21,11 @@ from sagas.observer import Observer, Unobserved
 from sagas.owners import Owners, destination_of
 from shard.cargo import Arrival, Cargo
 from shard.commands import Answer
-from shard.errors import LedgerError, Overloaded, ShardUnavailable
+from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailable
 from shard.outcomes import Outcome
 from shard.shard import Shard
 from shard.spans import Spans
+from shard.suspense import SuspenseItem
 
 
 class Freight:
@@ -89,18 +91,17 @@ class Freight:
         except Overloaded as error:
             failure = failure_of(destination, error)
             return Carried(waiting=len(chunk), is_stopped=True, failure=failure)
-        except LedgerError:
+        except LedgerError as error:
+            if isinstance(error, OutcomeUnknown):
+                self._carriage.unanswered.stayed_away(chunk.delivery_references)
             # Its reply is lost, or one of them is poisonous: the carriage finds out.
-            known = frozenset(chunk.delivery_references)
-            items = await self._shards[source].suspense.of_convoy(convoy)
-            same = [item for item in items if item.delivery_reference in known]
-            changed = Carried.settled(0, len(chunk) - len(same))
-            carried = await self._carriage.carry(source, destination, same, limit_s=limit_s)
-            return changed + carried
-        references = chunk.delivery_references
+            carry = partial(self._carriage.carry, source, destination, limit_s=limit_s)
+            references = frozenset(chunk.delivery_references)
+            return await self._one_by_one(source, convoy, references, carry, limit_s)
+        sent = chunk.delivery_references
         for arrival in arrivals:
             is_replay = arrival.answer.is_replay
-            self._carriage.unanswered.answered({references[at]: is_replay for at in arrival.places})
+            self._carriage.unanswered.answered({sent[at]: is_replay for at in arrival.places})
         return await self._conclude(source, convoy, chunk, arrivals, limit_s)
 
     async def _deliver(
@@ -165,17 +166,31 @@ class Freight:
     async def _conclude_others(
         self, source: int, convoy: UUID, others: Mapping[str, Answer], limit_s: float
     ) -> Carried:
-        """Act on answers to attempts; an item that has changed meanwhile is left as it is."""
+        """Act on answers to attempts, by the attempts' references."""
+
+        async def conclude(items: Sequence[SuspenseItem]) -> Carried:
+            answers = [others[item.delivery_reference] for item in items]
+            return await self._carriage.conclude(source, items, answers, limit_s=limit_s)
+
+        return await self._one_by_one(source, convoy, others, conclude, limit_s)
+
+    async def _one_by_one(
+        self,
+        source: int,
+        convoy: UUID,
+        references: Collection[str],
+        act: Callable[[Sequence[SuspenseItem]], Awaitable[Carried]],
+        limit_s: float,
+    ) -> Carried:
+        """Act on items; one that is not in the attempt of that reference any more is left alone."""
         try:
             async with asyncio.timeout(limit_s):
                 items = await self._shards[source].suspense.of_convoy(convoy)
         except (LedgerError, TimeoutError) as error:
             failure = failure_of(source, error)
-            return Carried(waiting=len(others), is_stopped=True, failure=failure)
-        same = [item for item in items if item.delivery_reference in others]
-        answers = [others[item.delivery_reference] for item in same]
-        changed = Carried.settled(0, len(others) - len(same))
-        return changed + await self._carriage.conclude(source, same, answers, limit_s=limit_s)
+            return Carried(waiting=len(references), is_stopped=True, failure=failure)
+        same = [item for item in items if item.delivery_reference in references]
+        return Carried.settled(0, len(references) - len(same)) + await act(same)
 
     def _span(self, name: str, shard: int, items: int) -> AbstractContextManager[None]:
         if self._spans is None:

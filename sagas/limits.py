@@ -41,7 +41,8 @@ CARRY_LIMIT_S = 2.0
 """How long a convoy waits for one destination; then that destination is taken to be down."""
 
 STEP_LIMIT_S = 6.0
-"""Last resort for one local activity; above a delivery and a settlement of CARRY_LIMIT_S each."""
+"""Last resort for one local activity; above a delivery and a settlement of CARRY_LIMIT_S each. What
+takes longer, item by item, is taken up again by the next round."""
 
 STEP_PAUSE_S = 0.05
 """First pause before a convoy's step is tried again."""

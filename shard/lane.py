@@ -44,6 +44,11 @@ _log = structlog.get_logger(__name__)
 class Boarding(Protocol):
     """Names the convoy that parked amounts board, and hears when their batch is answered."""
 
+    @property
+    def keeps_cargo(self) -> bool:
+        """Whether it wants to be told what was parked, and not only how much."""
+        ...
+
     def board(self) -> UUID:
         """The id of the open convoy; a batch that is about to be sent will carry it."""
         ...
@@ -127,7 +132,8 @@ class Lane:
             finally:
                 if boarding is not None and convoy is not None:
                     aboard = sum(waiting.items_aboard for waiting in batch.waiting)
-                    boarding.boarded(convoy, aboard, batch.parked_in(convoy))
+                    parked = batch.parked_in(convoy) if boarding.keeps_cargo else None
+                    boarding.boarded(convoy, aboard, parked)
 
     def _span(self, batch: Batch) -> AbstractContextManager[None]:
         spans = self._crew.spans

@@ -67,7 +67,7 @@ class Shard:
         self.payment_files = PaymentFiles(self._readers, self.ownership)
         self.business_day = BusinessDay(self._readers)
         self.invariants = Invariants(number, dsn)
-        self.commit_times = CommitTimes(self._readers)
+        self.commit_times = CommitTimes(dsn)
 
     @property
     def reads_waiting(self) -> int:

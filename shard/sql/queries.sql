@@ -294,7 +294,8 @@ SELECT i.transfer_id, i.target,
        )
 FROM ledger.suspense_item AS i
 JOIN ledger.entry AS e
-    ON e.account_no = i.debtor AND e.transfer_id = i.transfer_id AND e.amount < 0
+    ON e.account_no = i.debtor AND e.business_date = i.business_date
+    AND e.transfer_id = i.transfer_id AND e.amount < 0
 WHERE i.state = 'delivered' AND i.parked_at >= %s::timestamptz
 ORDER BY i.parked_at
 LIMIT %s::integer

@@ -57,7 +57,7 @@ async def test_a_reply_lost_after_the_commit_is_found_at_once(small_bank: SmallB
 async def test_a_destination_that_is_down_is_unreachable(
     small_bank: SmallBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was sent, so nobody needs to wonder; the rest is not even tried."""
+    """Nothing was sent, so nobody needs to wonder."""
     monkeypatch.setattr(freight_module, "CHUNK_ITEMS", 2)
     boarded, creditors = await board_many(small_bank, 3)
     listener = Listener()
@@ -127,16 +127,25 @@ async def test_what_a_destination_cannot_do_now_waits(
     error: LedgerError,
     is_unreachable: bool,
 ) -> None:
-    """One that is busy is not one that is gone."""
-    boarded, creditors = await board_many(small_bank, 2)
+    """One that is busy is not one that is gone; neither is asked for the next chunk."""
+    boarded, creditors = await board_many(small_bank, 3)
+    asked: list[int] = []
+
+    async def noting(
+        _: Arrivals, source: int, cargo: Cargo, hashes: Sequence[bytes]
+    ) -> list[Arrival]:
+        asked.append(len(cargo))
+        return []
+
     with monkeypatch.context() as patch:
-        patch.setattr(Arrivals, "deliver", raising(error))
+        patch.setattr(freight_module, "CHUNK_ITEMS", 2)
+        patch.setattr(Arrivals, "deliver", raising(error, after=noting))
         carried = await carry(boarded)
-    assert ((0, 0, 2, 0), is_unreachable, True) == (
-        told(carried), carried.is_unreachable, carried.is_stopped
+    assert ((0, 0, 3, 0), is_unreachable, True, [2]) == (
+        told(carried), carried.is_unreachable, carried.is_stopped, asked
     )  # fmt: skip
-    assert [UNPAID] * 2 == await paid(small_bank, *creditors)
-    assert 2 == (await carry(boarded)).delivered
+    assert [UNPAID] * 3 == await paid(small_bank, *creditors)
+    assert 3 == (await carry(boarded)).delivered
 
 
 @pytest.mark.parametrize("is_booked", [True, False], ids=["booked", "lost"])
@@ -164,7 +173,7 @@ async def test_the_carriage_gets_only_what_has_not_changed(
     with monkeypatch.context() as patch:
         patch.setattr(Arrivals, "deliver", raising(OutcomeUnknown()))
         carried = await carry(boarded, manifest=manifest)
-    assert (0, 0, 2, 0) == told(carried)
+    assert ((0, 0, 2, 0), ()) == (told(carried), carried.elsewhere)
     assert [2, 1] == [item.attempt for item in await boarded.items()]
     assert (1, 0, 0, 0) == told(await carry(boarded))
 
@@ -172,34 +181,37 @@ async def test_the_carriage_gets_only_what_has_not_changed(
 _POISON = """
 CREATE FUNCTION ledger.poison() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NEW.account_no = {account_no} THEN
+    IF NEW.{column} = {number} THEN
         RAISE EXCEPTION 'this was planted' USING ERRCODE = 'LG999';
     END IF;
     RETURN NEW;
 END
 $$;
-CREATE TRIGGER poison BEFORE INSERT ON ledger.transfer
+CREATE TRIGGER poison BEFORE {event} ON ledger.{table}
 FOR EACH ROW EXECUTE FUNCTION ledger.poison()
 """
 
 
 @asynccontextmanager
-async def poisoned(dsn: str, account: int) -> AsyncIterator[None]:
-    """A shard that fails at whatever is booked under an account's name."""
-    statements = (_POISON.format(account_no=account), "DROP FUNCTION ledger.poison() CASCADE")
+async def poisoned(
+    dsn: str, event: str, table: str, *, column: str, number: int
+) -> AsyncIterator[None]:
+    """A shard that fails at rows with this number."""
+    plant = _POISON.format(event=event, table=table, column=column, number=number)
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(statements[0].encode())
+        await connection.execute(plant.encode())
         try:
             yield
         finally:
-            await connection.execute(statements[1].encode())
+            await connection.execute("DROP FUNCTION ledger.poison() CASCADE")
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_poisonous_item_harms_only_itself(small_bank: SmallBank, way: str) -> None:
     """All others arrive; it waits until its poison is gone."""
     boarded, creditors = await board_many(small_bank, 4)
-    async with poisoned(small_bank.owner_dsns[2], creditors[2]):
+    dsn, bad = small_bank.owner_dsns[2], creditors[2]
+    async with poisoned(dsn, "INSERT", "transfer", column="account_no", number=bad):
         carried = await WAYS[way](boarded)
     assert ((3, 0, 1, 0), False, False) == (
         told(carried), carried.is_unreachable, carried.is_stopped
@@ -208,6 +220,40 @@ async def test_a_poisonous_item_harms_only_itself(small_bank: SmallBank, way: st
     assert [PAID, PAID, UNPAID, PAID] == await paid(small_bank, *creditors)
     assert (1, 0, 0, 0) == told(await WAYS[way](boarded))
     assert [PAID] * 4 == await paid(small_bank, *creditors)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_item_that_cannot_be_settled_harms_only_itself(
+    small_bank: SmallBank, way: str
+) -> None:
+    """All others are settled; it is booked, and waits."""
+    boarded, creditors = await board_many(small_bank, 4)
+    dsn, bad = small_bank.owner_dsns[1], creditors[2]
+    async with poisoned(dsn, "UPDATE", "suspense_item", column="target", number=bad):
+        carried = await WAYS[way](boarded)
+    assert ((3, 0, 1, 0), False, False) == (
+        told(carried), carried.is_unreachable, carried.is_stopped
+    )  # fmt: skip
+    assert "this was planted" in (carried.failure or "")
+    expected = [MoneyState.DELIVERED] * 4
+    expected[2] = MoneyState.IN_TRANSIT
+    assert expected == await boarded.states()
+    assert [PAID] * 4 == await paid(small_bank, *creditors)
+    assert (1, 0, 0, 0) == told(await WAYS[way](boarded))
+    assert [PAID] * 4 == await paid(small_bank, *creditors)
+
+
+async def test_a_settlement_whose_reply_is_lost_is_done_once(small_bank: SmallBank) -> None:
+    """What it has closed is found closed: it counts as waiting until the next look."""
+    boarded, creditors = await board_many(small_bank, 2)
+    strike = Strike(ControlPoint.SETTLE_AFTER_COMMIT, Action.LOSE, nothing)
+    small_bank.shards[1].watched_by(strike)
+    carried = await carry(boarded)
+    await strike.struck()
+    assert ((0, 0, 2, 0), False) == (told(carried), carried.is_unreachable)
+    assert [MoneyState.DELIVERED] * 2 == await boarded.states()
+    assert Carried() == await carry(boarded)
+    assert [PAID] * 2 == await paid(small_bank, *creditors)
 
 
 async def test_a_source_that_is_down_leaves_its_items_waiting(small_bank: SmallBank) -> None:
@@ -240,9 +286,11 @@ async def test_a_source_that_is_down_is_told_also_when_the_carriage_must_find_ou
     deliver = raising(OutcomeUnknown(), after=Arrivals.deliver)
     async with unreachable(1) as dead:
         freight = freight_of(small_bank, shards={**small_bank.shards, 1: dead})
-        with monkeypatch.context() as patch:
-            patch.setattr(Arrivals, "deliver", deliver)
-            carried = await freight.carry(1, 2, boarded.convoy, cargo, limit_s=LIMIT_S)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(Arrivals, "deliver", deliver)
+                carried = await freight.carry(1, 2, boarded.convoy, cargo, limit_s=LIMIT_S)
+        finally:
+            assert 2 == (await carry(boarded)).delivered
     assert ((0, 0, 2, 0), True) == (told(carried), carried.is_stopped)
-    assert 2 == (await carry(boarded)).delivered
     assert [PAID] * 2 == await paid(small_bank, *creditors)

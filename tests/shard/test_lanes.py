@@ -358,6 +358,8 @@ async def test_a_backend_that_is_ended_in_the_middle(shards: Shards, servers: Da
 class Platform:
     """A boarding that notes what it is told."""
 
+    keeps_cargo = True
+
     def __init__(self) -> None:
         self.convoy = new_id()
         self.told: list[tuple[object, int]] = []
