@@ -66,19 +66,30 @@ class Freight:
     async def carry(
         self, source: int, destination: int, convoy: UUID, cargo: Cargo, *, limit_s: float
     ) -> Carried:
-        """Deliver and settle the cargo of a convoy, as the carriage does with items."""
-        carried = Carried()
-        for start in range(0, len(cargo), CHUNK_ITEMS):
-            chunk = cargo.chunk(start, start + CHUNK_ITEMS)
-            if carried.is_stopped:
-                carried += Carried(waiting=len(chunk))
-            else:
-                carried += await self._carry_chunk(source, destination, convoy, chunk, limit_s)
-        return carried
+        """Deliver and settle the cargo of a convoy, as the carriage does with items.
 
-    async def _carry_chunk(
+        While one chunk is settled here, the next one is delivered there.
+        """
+        carried = Carried()
+        concluding: list[asyncio.Task[Carried]] = []
+        async with asyncio.TaskGroup() as tasks:
+            for start in range(0, len(cargo), CHUNK_ITEMS):
+                chunk = cargo.chunk(start, start + CHUNK_ITEMS)
+                if carried.is_stopped:
+                    carried += Carried(waiting=len(chunk))
+                    continue
+                met = await self._met(source, destination, convoy, chunk, limit_s)
+                if isinstance(met, Carried):
+                    carried += met
+                else:
+                    conclusion = self._conclude(source, convoy, chunk, met, limit_s)
+                    concluding.append(tasks.create_task(conclusion))
+        return sum((task.result() for task in concluding), start=carried)
+
+    async def _met(
         self, source: int, destination: int, convoy: UUID, chunk: Cargo, limit_s: float
-    ) -> Carried:
+    ) -> list[Arrival] | Carried:
+        """What a chunk has met at its destination, or what became of it where that is not told."""
         try:
             arrivals = await self._deliver(source, destination, chunk, limit_s)
         except (ShardUnavailable, TimeoutError) as error:
@@ -102,7 +113,7 @@ class Freight:
         for arrival in arrivals:
             is_replay = arrival.answer.is_replay
             self._carriage.unanswered.answered({sent[at]: is_replay for at in arrival.places})
-        return await self._conclude(source, convoy, chunk, arrivals, limit_s)
+        return arrivals
 
     async def _deliver(
         self, source: int, destination: int, chunk: Cargo, limit_s: float

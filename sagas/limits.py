@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-CONVOY_ITEMS = 500
-"""A convoy is closed at this size: more items gain nothing and delay those that board first."""
+CONVOY_ITEMS = 1_500
+"""A convoy is closed at this size. Temporal's part costs as much as delivering a hundred items,
+whatever a convoy holds: with 500 at most a tenth less got through."""
 
-CHUNK_ITEMS = 500
-"""Items in one delivery and one settlement; more would only make neighbours wait for the locks."""
+CHUNK_ITEMS = 750
+"""Items in one delivery and one settlement, some 50 ms each; more would only make neighbours wait
+for the locks. While one chunk is settled the next one is delivered."""
 
 CONVOYS_WAITING = 200
-"""Closed convoys a process remembers (about 100,000 items); beyond it the oldest is left to the
+"""Closed convoys a process remembers (about 300,000 items); beyond it the oldest is left to the
 sweeper, so that a Temporal that is down costs no memory."""
 
 CONVOYS_IN_FLIGHT_LOWEST = 2
@@ -71,9 +73,9 @@ ARRIVAL_WAIT_S = 0.5
 """For so long a process that hosts a worker waits for that one to tell of a convoy's end; then it
 asks Temporal, as the convoy may be with another worker. Five times what a full convoy takes."""
 
-MANIFESTS_KEPT = 32
-"""Cargoes a process keeps, of convoys that wait and of those that have departed: some 20 MB, and
-more than are in flight. The items of the others are read from their shard."""
+MANIFESTS_KEPT = 16
+"""Cargoes a process keeps, of convoys that wait and of those that have departed: some 30 MB, and as
+many as are in flight. The items of the others are read from their shard."""
 
 CONVOY_EXECUTION_LIMIT_S = 60.0
 """Temporal ends a convoy that no worker took up. Its items are the sweeper's by then."""
@@ -191,11 +193,15 @@ CROSSING_TARGET_S = 0.22
 """From the first debit of a convoy to its end under full load. Below the time at which a payment
 feels late, and enough for three convoys to keep two cores busy."""
 
-ROOM_ITEMS_FIRST = 1_000
-"""Items of bulk work on their way at first: two full convoys. The bound adapts from here."""
+ROOM_ITEMS_FIRST = 1_800
+"""Items of bulk work on their way at first, once a stream flows. The bound adapts from here."""
 
-ROOM_ITEMS_LOWEST = 1_000
-"""Fewer would leave the shards idle between two convoys."""
+ROOM_ITEMS_START = 500
+"""What the first of a stream may park before anything has arrived; it doubles with each arrival."""
+
+ROOM_ITEMS_LOWEST = 1_800
+"""Two convoys that travel and one that fills. With 1,000 a tenth less got through, with 2,500 the
+window's p99 passed 300 ms."""
 
 ROOM_ITEMS_HIGHEST = 20_000
 """More than two cores deliver in a second."""

@@ -5,7 +5,8 @@ and arrive late; so whoever has many of them waits before he parks more. Single 
 held up here.
 
 The bound follows the time that convoys take, waiting included: on the way at once is what can be
-delivered within about ``CROSSING_TARGET_S``.
+delivered within about ``CROSSING_TARGET_S``. A stream that begins finds only a part of that room,
+and more with all that arrives: what is parked all at once would wait for all of it to be parked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sagas.limits import (
     ROOM_ITEMS_FIRST,
     ROOM_ITEMS_HIGHEST,
     ROOM_ITEMS_LOWEST,
+    ROOM_ITEMS_START,
     ROOM_WAIT_S,
 )
 
@@ -36,6 +38,8 @@ class Room:
 
     def __init__(self) -> None:
         self.bound = float(ROOM_ITEMS_FIRST)
+        self._opened = float(ROOM_ITEMS_START)
+        """How much of the bound may be used: at the start of a stream little, then more."""
         self.on_the_way = 0
         """Parked, and not known to have arrived."""
         self._promised = 0
@@ -47,7 +51,7 @@ class Room:
     @property
     def has_room(self) -> bool:
         """Whether more may be parked; the last ones in may pass the bound by what they bring."""
-        return self.on_the_way + self._promised < self.bound
+        return self.on_the_way + self._promised < min(self.bound, self._opened)
 
     @asynccontextmanager
     async def taken(self, items: int) -> AsyncIterator[None]:
@@ -73,6 +77,10 @@ class Room:
         """
         was_full = self._was_full
         self.on_the_way -= items
+        if self.on_the_way or self._promised or self._waiting:
+            self._opened = min(self._opened + items, float(ROOM_ITEMS_HIGHEST))
+        else:
+            self._opened = float(ROOM_ITEMS_START)
         self._arrivals += 1
         self._until_change -= items
         if seconds is not None and self._until_change <= 0:

@@ -111,6 +111,12 @@ def was_left(connection: Connection) -> bool:
     return bool(waiting.poll(0))
 
 
+async def _check_not_left(connection: Connection) -> None:
+    """Tell the pool, without a round trip, that a connection is of no use any more."""
+    if was_left(connection):
+        raise psycopg.OperationalError("the server has closed the connection")
+
+
 def told(error: psycopg.Error) -> LedgerError:
     """What a failure of the database means, when nothing was written or only read."""
     sqlstate = error.diag.sqlstate
@@ -162,7 +168,7 @@ class Readers:
             open=False,
             reconnect_timeout=READ_POOL_TIMEOUT_S,
             reconnect_failed=self._on_unreachable,
-            check=AsyncConnectionPool.check_connection,
+            check=_check_not_left,
         )
         self._under_way: set[asyncio.Future[list[TupleRow]]] = set()
 

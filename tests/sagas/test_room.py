@@ -14,6 +14,7 @@ from sagas.limits import (
     ROOM_ITEMS_FIRST,
     ROOM_ITEMS_HIGHEST,
     ROOM_ITEMS_LOWEST,
+    ROOM_ITEMS_START,
 )
 from sagas.room import Room
 
@@ -61,6 +62,29 @@ async def test_bulk_work_waits_while_too_much_is_on_its_way(room: Room, park: Pa
     assert [True, False, False] == before
     assert [True, True, False] == [each.done() for each in (first, second, third)]
     assert ROOM_ITEMS_FIRST == room.on_the_way
+
+
+async def test_a_stream_that_begins_finds_little_room(room: Room, park: Park) -> None:
+    """What is parked all at once would wait for all of it; each arrival lets in as much more."""
+    first, second = await park(ROOM_ITEMS_START), await park(ROOM_ITEMS_START)
+    third = await park(ROOM_ITEMS_START)
+    before = [each.done() for each in (first, second, third)]
+    room.arrived(ROOM_ITEMS_START, None)
+    await turns()
+    assert [True, False, False] == before
+    assert [True, True, True] == [each.done() for each in (first, second, third)]
+
+
+async def test_a_stream_begins_anew_once_all_has_arrived(room: Room, park: Park) -> None:
+    """The room that the last one had is not there for the next one at once."""
+    for _ in range(8):
+        await park(ROOM_ITEMS_START)
+        await park(1)
+        room.arrived(ROOM_ITEMS_START, None)
+        await turns()
+    room.arrived(room.on_the_way, None)
+    await park(ROOM_ITEMS_START)
+    assert not room.has_room
 
 
 async def test_what_is_promised_counts(room: Room) -> None:
