@@ -296,9 +296,10 @@ FROM ledger.suspense_item AS i
 JOIN ledger.entry AS e
     ON e.account_no = i.debtor AND e.business_date = i.business_date
     AND e.transfer_id = i.transfer_id AND e.amount < 0
-WHERE i.state = 'delivered' AND i.parked_at >= %s::timestamptz
+WHERE i.state = 'delivered' AND i.parked_at >= %(since)s::timestamptz
+    AND e.posted_at >= %(since)s::timestamptz
 ORDER BY i.parked_at
-LIMIT %s::integer
+LIMIT %(row_limit)s::integer
 
 -- name: credit_commits
 -- When deliveries were committed here; read like debit_commits.
@@ -310,6 +311,6 @@ SELECT e.transfer_id, e.account_no,
        )
 FROM ledger.entry AS e
 WHERE e.origin = 'delivery' AND e.account_no = e.home AND e.amount > 0
-    AND e.posted_at >= %s::timestamptz
+    AND e.posted_at >= %(since)s::timestamptz
 ORDER BY e.posted_at
-LIMIT %s::integer
+LIMIT %(row_limit)s::integer
