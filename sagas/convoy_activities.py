@@ -74,6 +74,10 @@ class ConvoyActivities:
         if cargo is None:
             groups = await self._freight.by_destination(order.source, UUID(order.convoy))
             cargo = groups.get(order.destination)
+            if cargo is None and groups:
+                # Others own their targets by now: the next round finds out.
+                self._terminus.delayed(order.convoy)
+                return CarryReport(waiting=sum(map(len, groups.values())))
         if not cargo:
             return CarryReport()
         now = time.monotonic()
@@ -84,9 +88,13 @@ class ConvoyActivities:
             return CarryReport(waiting=len(cargo), is_unreachable=True, failure=failure)
         if is_suspect:
             self._down_until[order.destination] = now + DESTINATION_DOWN_S
-        carried = await self._freight.carry(
-            order.source, order.destination, UUID(order.convoy), cargo, limit_s=CARRY_LIMIT_S
-        )
+        try:
+            carried = await self._freight.carry(
+                order.source, order.destination, UUID(order.convoy), cargo, limit_s=CARRY_LIMIT_S
+            )
+        except BaseException:
+            self._terminus.delayed(order.convoy)
+            raise
         if carried.is_unreachable:
             self._down_until[order.destination] = time.monotonic() + DESTINATION_DOWN_S
         else:
@@ -104,8 +112,10 @@ class ConvoyActivities:
         await self._control_points.reached(ControlPoint.HAND_OVER_BEFORE)
         handed_over = 0
         groups = await self._groups(order.source, order.convoy)
+        # Where none goes to the destination any more, others own their targets by now.
+        is_meant = {order.destination} & groups.keys() or groups.keys()
         for destination, items in groups.items():
-            if order.destination in {None, destination}:
+            if destination in is_meant:
                 handed_over += await self._shards[order.source].suspense.hand_over(
                     [item.item_id for item in items], Carrier.ROUTE, destination
                 )

@@ -29,6 +29,7 @@ from sagas.departures import Departures, Headway
 from sagas.limits import (
     ARRIVAL_WAIT_S,
     CONVOY_ITEMS,
+    CONVOY_LEAVING_S,
     CONVOY_WAIT_S,
     CONVOYS_WAITING,
     MANIFESTS_KEPT,
@@ -56,6 +57,7 @@ class _Convoy:
         "is_given_up",
         "items",
         "rows",
+        "shut_at",
         "source",
     )
 
@@ -69,6 +71,8 @@ class _Convoy:
         self.causes: list[object] = []
         self.rows: list[TupleRow] | None = []
         """Its items; None when not all are known, or too many convoys wait to keep them all."""
+        self.shut_at = 0.0
+        """When it was closed, by the same clock."""
         self.is_given_up = False
         """It is the sweeper's."""
 
@@ -186,12 +190,15 @@ class Convoys:
             convoy.causes.append(self._spans.here())
         if not convoy.batches_under_way:
             del self._boarding[convoy_id]
+            if not convoy.items:
+                convoy.boarded_at, convoy.rows = 0.0, []
         if self._open[convoy.source] is convoy and convoy.items >= CONVOY_ITEMS:
             self._shut(convoy)
         self._dispatch()
 
     def _shut(self, convoy: _Convoy) -> None:
         self._open[convoy.source] = _Convoy(convoy.source)
+        convoy.shut_at = self._clock()
         self._closed.append(convoy)
         if len(self._closed) > MANIFESTS_KEPT:
             convoy.rows = None
@@ -238,7 +245,9 @@ class Convoys:
             if not convoy.batches_under_way:
                 self._closed.remove(convoy)
                 return convoy
-        leaving = {convoy.source for convoy in self._closed}
+        # One that waits for its batches holds up the next of its source for a moment only.
+        since = self._clock() - CONVOY_LEAVING_S
+        leaving = {convoy.source for convoy in self._closed if convoy.shut_at >= since}
         boarded = [each for each in self._open.values() if each.items]
         # Ids are ordered by time: the source that waited longest comes first.
         for convoy in sorted(boarded, key=lambda each: each.convoy_id):

@@ -28,6 +28,10 @@ DEPARTURE_INTERVAL_S = 0.04
 one. Each costs Temporal and its worker some 20 ms of CPU time, whatever it holds: at half load
 this brought the window's p99 from 230 to 150 ms."""
 
+CONVOY_LEAVING_S = 0.1
+"""So long the next convoy of a source waits for one that is closed and whose batches are not
+answered. A batch takes half of that; one that hangs must not hold up what boards after it."""
+
 CONVOY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Pauses after rounds in which items had to wait. With the deliveries between them they make a
 convoy end within about five seconds; then what is left is handed over."""
@@ -36,15 +40,15 @@ SURVEY_ATTEMPTS = 3
 """A survey only reads; two repetitions outlast a lost connection."""
 
 SURVEYS_KEPT = 64
-"""Surveyed items a process keeps for the carriage that follows at once: more than convoys in
-flight times destinations. The oldest give way: their workflow was lost in between."""
+"""Surveyed items a process keeps for the carriages that follow at once: sixteen convoys to four
+destinations. The oldest give way, and are surveyed again by the carriage that misses them."""
 
 CARRY_LIMIT_S = 2.0
 """How long a convoy waits for one destination; then that destination is taken to be down."""
 
-STEP_LIMIT_S = 6.0
-"""Last resort for one local activity; above a delivery and a settlement of CARRY_LIMIT_S each. What
-takes longer, item by item, is taken up again by the next round."""
+STEP_LIMIT_S = 9.0
+"""Last resort for one local activity; above the deliveries of a convoy's chunks and a settlement,
+of CARRY_LIMIT_S each. What takes longer, item by item, is taken up again by the next round."""
 
 STEP_PAUSE_S = 0.05
 """First pause before a convoy's step is tried again."""
@@ -137,7 +141,7 @@ STRAGGLER_AGE_S = 10.0
 """Items parked longer than this with a convoy as old are stragglers: twice a convoy's life."""
 
 SWEEP_ITEMS = 10_000
-"""Stragglers of one shard that one sweep sends off: twenty convoys, about what two cores carry
+"""Stragglers of one shard that one sweep sends off: seven convoys, about what two cores carry
 between two sweeps."""
 
 SWEEP_SHARD_LIMIT_S = 8.0

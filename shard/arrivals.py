@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import psycopg
@@ -11,6 +12,7 @@ from shard.cargo import Arrival, Cargo
 from shard.commands import Answer, MoneyState
 from shard.connections import Readers
 from shard.errors import LedgerError
+from shard.limits import ARRIVAL_CONNECTIONS
 from shard.named_queries import QUERIES
 from shard.outcomes import Outcome
 
@@ -18,9 +20,9 @@ from shard.outcomes import Outcome
 class Arrivals:
     """Books what comes from other shards."""
 
-    def __init__(self, readers: Readers, *, lane: int) -> None:
+    def __init__(self, readers: Readers, *, first_lane: int) -> None:
         self._readers = readers
-        self._lane = lane
+        self._lanes = itertools.cycle(range(first_lane, first_lane + ARRIVAL_CONNECTIONS))
 
     async def deliver(
         self, source: int, cargo: Cargo, request_hashes: Sequence[bytes]
@@ -48,7 +50,7 @@ class Arrivals:
         self, source: int, cargo: Cargo, request_hashes: Sequence[bytes]
     ) -> Sequence[object]:
         return (
-            self._lane,
+            next(self._lanes),
             source,
             of_plain(cargo.item_ids),
             of_plain(cargo.attempts),

@@ -19,12 +19,6 @@ Crossing = tuple[UUID, int]
 """A transfer's id and the account on another shard that was to be credited."""
 
 
-# It looks at most of a table, and the planner takes what came last for a few rows.
-_WHOLE_TABLES: LiteralString = """
-SELECT set_config('statement_timeout', '0', false), set_config('enable_nestloop', 'off', false)
-"""
-
-
 class CommitTimes:
     """Commit times (UTC) of one shard."""
 
@@ -45,6 +39,6 @@ class CommitTimes:
     async def _read(self, query: LiteralString, since: datetime) -> Mapping[Crossing, datetime]:
         named = {"since": since, "row_limit": COMMIT_TIMES_ROWS}
         async with failures_told(), await connect(self._dsn) as connection:
-            await connection.execute(_WHOLE_TABLES)
+            await connection.execute(QUERIES["read_whole_tables"])
             rows = await (await connection.execute(query, named)).fetchall()
         return {(transfer_id, account_no): when for transfer_id, account_no, when in rows}

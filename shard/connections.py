@@ -154,7 +154,13 @@ class Readers:
     With a ``breaker`` nobody waits for a database that is known not to answer.
     """
 
-    def __init__(self, dsn: str, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        breaker: Breaker | None = None,
+        *,
+        connections: int = READ_POOL_CONNECTIONS,
+    ) -> None:
         self.onlooker: Onlooker | None = None
         self._breaker = breaker
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -162,7 +168,7 @@ class Readers:
             connection_class=_ImpatientConnection,
             kwargs={"autocommit": True, "prepare_threshold": 0},
             min_size=0,
-            max_size=READ_POOL_CONNECTIONS,
+            max_size=connections,
             max_waiting=READ_POOL_WAITERS_MAX,
             timeout=READ_POOL_TIMEOUT_S,
             open=False,

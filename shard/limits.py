@@ -73,6 +73,10 @@ ANSWER_LIMIT_S = 5.0
 READ_POOL_CONNECTIONS = 4
 """Reads are short; more connections would only queue inside PostgreSQL."""
 
+ARRIVAL_CONNECTIONS = 2
+"""Deliveries have connections of their own, so that no read waits for a lock of theirs; each uses
+another bucket of the clearing accounts."""
+
 READ_POOL_WAITERS_MAX = 256
 """Reads that may wait for a connection: about 100 ms of them; beyond it they are refused."""
 

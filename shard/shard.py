@@ -15,7 +15,7 @@ from shard.holds import Holds, expiry_command
 from shard.invariants import Invariants
 from shard.lane import Boarding
 from shard.lanes import Lanes
-from shard.limits import HOLDS_PER_BATCH, LANES_PER_SHARD
+from shard.limits import ARRIVAL_CONNECTIONS, HOLDS_PER_BATCH, LANES_PER_SHARD
 from shard.named_queries import QUERIES
 from shard.onlooker import Onlooker
 from shard.outcomes import Outcome
@@ -47,6 +47,7 @@ class Shard:
         self.number = number
         self.breaker = Breaker(time.monotonic)
         self._readers = Readers(dsn, self.breaker)
+        self._deliveries = Readers(dsn, self.breaker, connections=ARRIVAL_CONNECTIONS)
         self.lanes = Lanes(
             dsn,
             process_no=process_no,
@@ -61,7 +62,7 @@ class Shard:
         self.statements = Statements(self._readers, self.ownership)
         self.holds = Holds(self._readers, self.ownership)
         self.suspense = Suspense(self._readers, lane=process_no * lane_count)
-        self.arrivals = Arrivals(self._readers, lane=process_no * lane_count)
+        self.arrivals = Arrivals(self._deliveries, first_lane=process_no * lane_count)
         self.repairs = Repairs(self._readers)
         self.trace = Trace(self._readers, self.ownership)
         self.payment_files = PaymentFiles(self._readers, self.ownership)
@@ -78,15 +79,18 @@ class Shard:
         """Let somebody look on from now on."""
         self.lanes.onlooker = onlooker
         self._readers.onlooker = onlooker
+        self._deliveries.onlooker = onlooker
 
     async def open(self) -> None:
         """Start pool and lanes; succeeds also while the server is down."""
         await self._readers.open()
+        await self._deliveries.open()
         await self.lanes.open()
 
     async def close(self) -> None:
         """Stop the lanes and close every connection."""
         await self.lanes.close()
+        await self._deliveries.close()
         await self._readers.close()
 
     async def expire_holds(self) -> int:

@@ -66,7 +66,7 @@ ORDER BY i.item_id
 LIMIT %s::integer
 
 -- name: decide_repair
-SELECT ledger.decide_repair_v1(
+SELECT ledger.decide_repair_v2(
     %s::uuid, %s::integer, %s::uuid, %s::text::ledger.repair_choice, %s::bigint,
     %s::timestamptz, %s::text::ledger.outcome, %s::text, %s::text, %s::text
 )

@@ -283,6 +283,10 @@ SELECT s.business_date FROM ledger.shard_state AS s
 -- name: advance_business_date
 SELECT ledger.advance_business_date_v1(%s::date, %s::integer)
 
+-- name: read_whole_tables
+-- For a session that looks at most of a table, where the planner takes what came last for few rows.
+SELECT set_config('statement_timeout', '0', false), set_config('enable_nestloop', 'off', false)
+
 -- name: debit_commits
 -- When the debits of delivered amounts were committed, so that the window until their credits
 -- can be measured. Where the server keeps no commit times, the time of posting stands in.

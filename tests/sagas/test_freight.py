@@ -165,7 +165,7 @@ async def test_two_of_the_same_convoy_pay_once(small_bank: SmallBank, point: Con
     is_done = point is ControlPoint.SETTLE_AFTER_REPLY
     assert (0 if is_done else 2) == (await carry(boarded)).delivered
     gate.open()
-    assert (2, 0, 0, 0) if is_done else (0, 0, 2, 0) == told(await late)
+    assert ((2, 0, 0, 0) if is_done else (0, 0, 2, 0)) == told(await late)
     assert [PAID] * 2 == await paid(small_bank, *creditors)
     assert [MoneyState.DELIVERED] * 2 == await boarded.states()
 

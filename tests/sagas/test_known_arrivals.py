@@ -137,9 +137,10 @@ async def test_an_arrival_elsewhere_is_known_from_temporal(
 
 
 async def test_a_convoy_that_turned_round_is_asked_how_it_went(
-    small_bank: SmallBank, asked: Asked
+    small_bank: SmallBank, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That all of it has arrived in the end does not make it a convoy to learn times from."""
+    monkeypatch.setattr(convoys_module, "ARRIVAL_WAIT_S", 3600.0)
     ends = Ends()
     async with process(small_bank, ends, is_told=True) as convoys:
         record = await travel(small_bank, convoys, account_no(2))

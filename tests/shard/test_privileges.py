@@ -96,7 +96,7 @@ async def test_only_versioned_functions_and_the_clock_may_be_executed(own: OwnSh
         "advance_business_date_v1",
         "balance_as_of_v1",
         "change_account_v1",
-        "decide_repair_v1",
+        "decide_repair_v2",
         "deliver_v1",
         "hand_over_v1",
         "headroom_as_of_v1",

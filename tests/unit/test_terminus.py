@@ -93,6 +93,7 @@ async def test_what_is_delayed_does_not_arrive(rest: int) -> None:
         terminus.carried(CONVOY, 2)
     terminus.delayed(CONVOY)
     terminus.delayed(OTHER)
+    assert arrived.result() is False
     terminus.carried(CONVOY, rest)
     assert not has_arrived(arrived)
 

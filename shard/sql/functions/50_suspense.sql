@@ -90,7 +90,8 @@ CREATE OR REPLACE FUNCTION ledger.close_items(
     OUT amounts numeric[], OUT states ledger.item_state[],
     OUT refusals ledger.outcome[], OUT delivered_at timestamptz[]
 )
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_nestloop = off AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_nestloop = off
+SET enable_bitmapscan = off AS $$
 DECLARE
     v_now CONSTANT timestamptz := ledger.now();
     v_fenced CONSTANT int8multirange := (

@@ -12,7 +12,7 @@
 --
 -- Returns 'decided'; 'stale' where the item is closed or in another attempt; 'moving' where the
 -- debtor's range is; 'unsafe' where the present attempt is booked, or might still be.
-CREATE OR REPLACE FUNCTION ledger.decide_repair_v1(
+CREATE OR REPLACE FUNCTION ledger.decide_repair_v2(
     p_item uuid, p_attempt integer, p_decision uuid, p_choice ledger.repair_choice,
     p_target bigint, p_wait_until timestamptz, p_evidence ledger.outcome, p_reason text,
     p_maker text, p_checker text

@@ -12,7 +12,7 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA ledger GRANT SELECT ON TABLES TO ledger_posti
 GRANT EXECUTE ON FUNCTION
     ledger.now, ledger.post_batch_v2, ledger.open_accounts_v2, ledger.change_account_v1,
     ledger.register_payment_file_v1, ledger.deliver_v1, ledger.settle_v1, ledger.redirect_v1,
-    ledger.hand_over_v1, ledger.restamp_v1, ledger.mark_needs_repair_v1, ledger.decide_repair_v1,
+    ledger.hand_over_v1, ledger.restamp_v1, ledger.mark_needs_repair_v1, ledger.decide_repair_v2,
     ledger.advance_business_date_v1,
     ledger.balance_as_of_v1, ledger.headroom_as_of_v1
 TO ledger_posting;

@@ -12,6 +12,12 @@ FROM (
     JOIN ledger.transfer AS t
         ON t.account_no = c.account_no AND t.origin = 'delivery' AND t.id = c.credit_id
     WHERE t.outcome = 'POSTED' AND t.kind <> 'return'
+        -- A creditor within the shard to whom another's part was sent is known by his own.
+        AND NOT EXISTS (
+            SELECT FROM ledger.entry AS e
+            WHERE e.account_no = c.account_no AND e.transfer_id = c.credit_id AND e.amount > 0
+                AND e.origin <> 'delivery'
+        )
     ORDER BY t.account_no, t.id, t.posted_at
 ) AS d
 WHERE r.account_no = d.account_no AND r.credit_id = d.id;
