@@ -252,6 +252,7 @@ class Convoys:
         # Ids are ordered by time: the source that waited longest comes first.
         for convoy in sorted(boarded, key=lambda each: each.convoy_id):
             if convoy.source in leaving:
+                self._dispatch_in(CONVOY_LEAVING_S)
                 continue
             wait_s = self._headways[convoy.source].wait_s(self._clock())
             if wait_s:

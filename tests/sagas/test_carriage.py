@@ -13,12 +13,12 @@ from sagas.control_points import Armed, ControlPoint, ControlPointFailure, Unarm
 from sagas.convoy_activities import ConvoyActivities
 from sagas.deliveries import delivery_command
 from sagas.freight import Freight
-from sagas.messages import CarryOrder
+from sagas.messages import CarryOrder, HandOverOrder
 from sagas.terminus import Terminus
 from shard.commands import Kind, MoneyState
 from shard.outcomes import Outcome
 from shard.shard import Shard
-from shard.suspense import SuspenseItem
+from shard.suspense import Carrier, SuspenseItem
 from tests.sagas.small_bank import FUNDS, SmallBank
 from tests.support.bank import account_no
 
@@ -115,3 +115,21 @@ async def test_a_destination_found_down_is_not_asked_again_at_once(small_bank: S
     await carry(small_bank, 2, item)
     assert (True, True) == (first.is_unreachable, second.is_unreachable)
     assert second.failure == "Shard 2 did not answer a moment ago."
+
+
+async def test_what_others_own_by_now_is_not_taken_for_delivered(small_bank: SmallBank) -> None:
+    """The map has changed since the survey: the carriage finds nothing and says that all waits,
+    and what was to be handed over goes to the routes that it has now."""
+    bank = small_bank
+    item = await bank.item_of(*await bank.park(await bank.open_account(2)))
+    carriage = Carriage(bank.shards, bank.owners)
+    freight = Freight(bank.shards, bank.owners, carriage)
+    activities = ConvoyActivities(
+        bank.client, bank.shards, carriage, freight, Terminus(), Unarmed()
+    )
+    report = await activities.carry(CarryOrder(1, str(item.convoy), 3))
+    handed_over = await activities.hand_over(HandOverOrder(1, str(item.convoy), 3))
+    now = await bank.shards[1].repairs.get(item.item_id)
+    assert (1, False, 1) == (report.waiting, report.is_unreachable, handed_over)
+    assert (Carrier.ROUTE, 2) == (now.item.carrier, now.route)
+    await carry(bank, 2, item)

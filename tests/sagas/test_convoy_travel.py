@@ -225,6 +225,23 @@ async def test_a_convoy_that_is_not_full_keeps_its_distance(
         await convoys.close()
 
 
+async def test_a_batch_that_hangs_holds_up_its_own_convoy_only(
+    small_bank: SmallBank, convoys: Convoys
+) -> None:
+    """What boards after it leaves a moment later, although nothing else happens meanwhile."""
+    bank = small_bank
+    debtor, creditor = await bank.open_account(1), await bank.open_account(2)
+    first, second = convoys.board(1), convoys.board(1)
+    convoys.boarded(first, 1, None)
+    reference = await bank.transfer(debtor, creditor)
+    try:
+        ended = await bank.ended(debtor, reference)
+        assert (first, MoneyState.DELIVERED) == (second, ended.money_state)
+        assert 1 == convoys.waiting
+    finally:
+        convoys.boarded(second, 0, None)
+
+
 async def _execute(servers: Databases, statement: str, *parameters: object) -> None:
     async with await psycopg.AsyncConnection.connect(servers.shard_owner_dsns[1]) as connection:
         await connection.execute(statement.encode(), parameters)
