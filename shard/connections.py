@@ -114,6 +114,8 @@ def was_left(connection: Connection) -> bool:
 async def _check_not_left(connection: Connection) -> None:
     """Tell the pool, without a round trip, that a connection is of no use any more."""
     if was_left(connection):
+        # Unless it is closed the pool takes it back, and lends it again.
+        await connection.close()
         raise psycopg.OperationalError("the server has closed the connection")
 
 

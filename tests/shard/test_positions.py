@@ -51,6 +51,8 @@ async def _live(past: Past, rng: Random, steps: int, buckets: int) -> None:
                 await past.settle(item, sent)
             case _:
                 await past.next_day(past.on + timedelta(days=rng.choice([1, 1, 2, 17])))
+    await past.next_day(past.on + timedelta(days=31))
+    await past.receive("1.00")
 
 
 @pytest.mark.parametrize("buckets", [1, 4])

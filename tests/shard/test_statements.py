@@ -243,6 +243,7 @@ async def test_statements_of_following_periods_join(
     async with past_of(shard, database, buckets=2) as past:
         first = past.on
         await _random_past(past, rng, 30, 2)
+        await past.next_day(past.on + 2 * DAY)
         cuts = [first - DAY, first, first + DAY, past.on, past.on + DAY]
         found = [
             await shard.statements.bounds(past.account, start, end) for start, end in pairwise(cuts)
