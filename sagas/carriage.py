@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from sagas.control_points import ControlPoint, ControlPoints, Unarmed
-from sagas.deliveries import Verdict, delivery_command, judge
+from sagas.deliveries import Verdict, delivery_command, judge, settlement_of
 from sagas.limits import CHUNK_ITEMS
 from sagas.messages import CarryReport
 from sagas.observer import Observer, Unobserved
@@ -24,7 +24,7 @@ from shard.commands import Answer
 from shard.errors import LedgerError, OutcomeUnknown, Overloaded, ShardUnavailable
 from shard.shard import Shard
 from shard.spans import Spans
-from shard.suspense import Redirection, Settlement, SuspenseItem
+from shard.suspense import Redirection, SuspenseItem
 
 _Answered: TypeAlias = tuple[SuspenseItem, Answer]
 _Step: TypeAlias = Callable[[int, Sequence[_Answered]], Awaitable["Carried"]]
@@ -221,7 +221,7 @@ class Carriage:
             await self._owners.learn(account_no, answer.next_owner, answer.epoch)
 
     async def _settle(self, source: int, answered: Sequence[_Answered]) -> Carried:
-        settlements = [_settlement(item, answer) for item, answer in answered]
+        settlements = [settlement_of(item, answer) for item, answer in answered]
         await self._control_points.reached(ControlPoint.SETTLE_BEFORE)
         with self._span("ledger.settle", source, len(settlements)):
             settled = await self._shards[source].suspense.settle(settlements)
@@ -264,12 +264,6 @@ def _undecided(elsewhere: Sequence[_Answered], not_yet: Sequence[_Answered]) -> 
         failure=", ".join(sorted(reasons)) or None,
         elsewhere=tuple(item for item, _ in elsewhere),
     )
-
-
-def _settlement(item: SuspenseItem, answer: Answer) -> Settlement:
-    if answer.booked_on is None or answer.posted_at is None:
-        raise ValueError("A booked delivery says where and when it was booked.")
-    return Settlement(item.item_id, item.attempt, answer.booked_on, answer.posted_at)
 
 
 def failure_of(shard: int, error: Exception) -> str:

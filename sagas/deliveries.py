@@ -13,7 +13,8 @@ from shard.commands import Answer, Command, Kind, Leg, Origin
 from shard.money import format_amount
 from shard.outcomes import MEANINGS, Outcome
 from shard.references import request_hash
-from shard.suspense import Carrier, ItemStatus, SuspenseItem
+from shard.suspense import Carrier, Settlement, SuspenseItem
+from shard.transfers import TransferRecord
 
 
 class Verdict(Enum):
@@ -60,7 +61,7 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
 
 
 def recall_command(
-    item: SuspenseItem | ItemStatus,
+    item: SuspenseItem,
     *,
     transfer_id: UUID,
     currency: str,
@@ -111,6 +112,13 @@ def _details(item: SuspenseItem) -> dict[str, str]:
     return details
 
 
+def settlement_of(item: SuspenseItem, booked: Answer | TransferRecord) -> Settlement:
+    """How to settle ``item``, whose present attempt is known to be booked at its target."""
+    if booked.booked_on is None or booked.posted_at is None:
+        raise ValueError("A booked delivery says where and when it was booked.")
+    return Settlement(item.item_id, item.attempt, booked.booked_on, booked.posted_at)
+
+
 def cargo_hashes(cargo: Cargo) -> list[bytes]:
     """The request hashes of the deliveries of a cargo, by its places."""
     return [
@@ -122,7 +130,7 @@ def cargo_hashes(cargo: Cargo) -> list[bytes]:
     ]  # fmt: skip
 
 
-def _hash(item: SuspenseItem | ItemStatus, currency: str) -> bytes:
+def _hash(item: SuspenseItem, currency: str) -> bytes:
     amount = format_amount(item.amount, currency)
     return _attempt_hash(str(item.item_id), str(item.attempt), str(item.target), amount, currency)
 

@@ -137,14 +137,13 @@ class Freight:
         limit_s: float,
     ) -> Carried:
         carried = Carried()
-        references = chunk.delivery_references
         others: dict[str, Answer] = {}
         for arrival in arrivals:
+            part = chunk.part(arrival.places)
             if arrival.answer.outcome is Outcome.POSTED:
-                part = chunk.part(arrival.places)
                 carried += await self._settle(source, convoy, part, arrival.answer, limit_s)
             else:
-                others |= {references[place]: arrival.answer for place in arrival.places}
+                others |= dict.fromkeys(part.delivery_references, arrival.answer)
         if others:
             carried += await self._conclude_others(source, convoy, others, limit_s)
         return carried

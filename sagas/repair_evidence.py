@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from temporalio.exceptions import ApplicationError
 
 from sagas.control_points import ControlPoint, ControlPoints
-from sagas.deliveries import recall_command
+from sagas.deliveries import recall_command, settlement_of
 from sagas.owners import Owners
 from shard.commands import Answer, Origin
 from shard.errors import NotFound
@@ -121,11 +121,7 @@ def _differences(item: SuspenseItem, found: TransferRecord) -> str:
 
 
 def _booking(item: SuspenseItem, met: Answer | TransferRecord) -> Settlement | None:
-    if met.outcome is not Outcome.POSTED:
-        return None
-    if met.booked_on is None or met.posted_at is None:
-        raise ValueError("A booked delivery says where and when it was booked.")
-    return Settlement(item.item_id, item.attempt, met.booked_on, met.posted_at)
+    return settlement_of(item, met) if met.outcome is Outcome.POSTED else None
 
 
 def _cannot_tell(owner: int, reason: str) -> ApplicationError:

@@ -78,22 +78,6 @@ class ItemState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class ItemStatus:
-    """What became of one amount (> 0) of a transfer; ``target`` is that of ``attempt``."""
-
-    item_id: UUID
-    attempt: int
-    target: int
-    amount: Decimal
-    state: ItemState
-
-    @property
-    def delivery_reference(self) -> str:
-        """The reference of the present attempt at its target."""
-        return f"{self.item_id}:{self.attempt}"
-
-
-@dataclass(frozen=True, slots=True)
 class Settlement:
     """An attempt that was booked at its target, on which shard and when (UTC)."""
 
@@ -154,16 +138,6 @@ class Suspense:
     async def cargo_of_convoy(self, convoy: UUID) -> Cargo:
         """The same items in columns."""
         return Cargo.of_rows(await self._readers.rows(QUERIES["cargo_of_convoy"], (convoy,)))
-
-    async def of_transfer(self, debtor: int, origin: Origin, reference: str) -> list[ItemStatus]:
-        """The items of one transfer that was booked here, whatever became of them."""
-        rows = await self._readers.rows(
-            QUERIES["items_of_transfer"], (debtor, origin.value, reference)
-        )
-        return [
-            ItemStatus(item_id, attempt, target, amount, ItemState(state))
-            for item_id, attempt, target, amount, state in rows
-        ]
 
     async def of_carrier(self, carrier: Carrier, limit: int) -> list[SuspenseItem]:
         """Parked items held by one kind of workflow, oldest first."""

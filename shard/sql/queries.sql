@@ -186,13 +186,6 @@ LEFT JOIN ledger.narrative AS n
 WHERE i.convoy = %s::uuid AND i.state = 'parked' AND i.carrier = 'convoy'
 ORDER BY i.item_id
 
--- name: items_of_transfer
--- Whatever became of them.
-SELECT i.item_id, i.attempt, i.target, i.amount, i.state::text
-FROM ledger.suspense_item AS i
-WHERE i.debtor = %s::bigint AND i.origin = %s::text::ledger.origin AND i.reference = %s::text
-ORDER BY i.item_id
-
 -- name: items_of_carrier
 SELECT i.item_id, i.attempt, i.debtor, i.origin::text, i.reference, i.transfer_id, i.target,
        i.amount, i.currency, i.business_date, i.value_date, i.convoy, i.carrier::text,
