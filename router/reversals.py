@@ -250,11 +250,8 @@ class Reversals:
 
     async def _routed_recall(self, wanted: _Wanted, item: SuspenseItem) -> Routed:
         details = {"purpose": wanted.recall, "end_to_end_id": wanted.request.reference}
-        original = wanted.original
         command = recall_command(
             item,
-            transfer_id=original.transfer_id,
-            currency=original.currency,
             details=details,
         )
         return await self._routes.owner_of(item.target), command

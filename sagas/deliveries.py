@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any
-from uuid import UUID
 
 from shard.account_numbers import clearing_account
 from shard.cargo import Cargo
@@ -44,7 +43,7 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
         origin=Origin.DELIVERY,
         reference=item.delivery_reference,
         transfer_id=item.transfer_id,
-        request_hash=_hash(item, item.currency),
+        request_hash=_hash(item),
         currency=item.currency,
         amount=item.amount,
         creditor=item.target,
@@ -60,13 +59,7 @@ def delivery_command(item: SuspenseItem, *, source: int, destination: int) -> Co
     )
 
 
-def recall_command(
-    item: SuspenseItem,
-    *,
-    transfer_id: UUID,
-    currency: str,
-    details: Mapping[str, Any],
-) -> Command:
+def recall_command(item: SuspenseItem, *, details: Mapping[str, Any]) -> Command:
     """The tombstone that keeps the present attempt of an item of that transfer from arriving.
 
     It has the delivery's own reference and hash: whichever of the two comes second is answered
@@ -76,9 +69,9 @@ def recall_command(
         home=item.target,
         origin=Origin.DELIVERY,
         reference=item.delivery_reference,
-        transfer_id=transfer_id,
-        request_hash=_hash(item, currency),
-        currency=currency,
+        transfer_id=item.transfer_id,
+        request_hash=_hash(item),
+        currency=item.currency,
         amount=item.amount,
         creditor=item.target,
         legs=(),
@@ -130,9 +123,10 @@ def cargo_hashes(cargo: Cargo) -> list[bytes]:
     ]  # fmt: skip
 
 
-def _hash(item: SuspenseItem, currency: str) -> bytes:
-    amount = format_amount(item.amount, currency)
-    return _attempt_hash(str(item.item_id), str(item.attempt), str(item.target), amount, currency)
+def _hash(item: SuspenseItem) -> bytes:
+    amount = format_amount(item.amount, item.currency)
+    item_id, attempt, target = str(item.item_id), str(item.attempt), str(item.target)
+    return _attempt_hash(item_id, attempt, target, amount, item.currency)
 
 
 def _attempt_hash(item_id: str, attempt: str, target: str, amount: str, currency: str) -> bytes:

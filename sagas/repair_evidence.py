@@ -76,8 +76,6 @@ class Witness:
     async def _recall(self, owner: int, item: SuspenseItem) -> Answer:
         command = recall_command(
             item,
-            transfer_id=item.transfer_id,
-            currency=item.currency,
             details={"purpose": "repair"},
         )
         await self._control_points.reached(ControlPoint.RECALL_BEFORE)

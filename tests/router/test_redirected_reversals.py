@@ -83,8 +83,6 @@ class Paid:
         """Keep the present attempt from arriving, as a repair does."""
         command = recall_command(
             item,
-            transfer_id=item.transfer_id,
-            currency=item.currency,
             details={"purpose": "repair"},
         )
         owner = await self.bank.routes.owner_of(item.target)

@@ -232,9 +232,7 @@ async def test_what_is_booked_is_not_given_to_anybody_else(waiting: Sent) -> Non
 async def test_what_is_recalled_may_be_decided_in_every_way(waiting: Sent) -> None:
     """The tombstone at the target is the evidence."""
     item = (await waiting.saga()).record.item
-    recall = recall_command(
-        item, transfer_id=item.transfer_id, currency=item.currency, details={"purpose": "test"}
-    )
+    recall = recall_command(item, details={"purpose": "test"})
     await waiting.bank.shards[2].lanes.post(recall)
     seen = await outlook_of(waiting)
 

@@ -380,9 +380,7 @@ async def test_a_recalled_attempt_is_told_as_such(local_bank: Bank, servers: Dat
     """The tombstone stands where the delivery would have been."""
     async with waiting_for(local_bank, servers) as (sent, _):
         item = (await sent.saga()).record.item
-        recall = recall_command(
-            item, transfer_id=item.transfer_id, currency=item.currency, details={"purpose": "test"}
-        )
+        recall = recall_command(item, details={"purpose": "test"})
         await local_bank.shards[2].lanes.post(recall)
         await sent.decide(RepairChoice.RETURN, sent.debtor, Outcome.RECALLED)
         await sent.carry()

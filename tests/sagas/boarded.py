@@ -12,7 +12,7 @@ import psycopg
 
 from sagas.carriage import Carriage, Carried
 from sagas.control_points import ControlPoints
-from sagas.deliveries import delivery_command, recall_command
+from sagas.deliveries import recall_command
 from sagas.freight import Freight
 from sagas.observer import Observer, Unobserved
 from shard.cargo import Cargo
@@ -182,13 +182,7 @@ async def nothing() -> None:
 
 async def abuse(bank: SmallBank, item: SuspenseItem) -> None:
     """Have somebody use an item's reference for something else, which books nothing."""
-    delivery = delivery_command(item, source=1, destination=2)
-    other = recall_command(
-        replace(item, amount=Decimal(1)),
-        transfer_id=delivery.transfer_id,
-        currency=item.currency,
-        details={},
-    )
+    other = recall_command(replace(item, amount=Decimal(1)), details={})
     assert Outcome.RECALLED is (await bank.shards[2].lanes.post(other)).outcome
 
 

@@ -92,9 +92,7 @@ async def test_each_item_ends_as_its_answer_says(small_bank: SmallBank, way: str
     boarded = await board(bank, *creditors, account_no(2), strange)
     items = await boarded.items()
     await abuse(bank, items[3])
-    tombstone = recall_command(
-        items[4], transfer_id=items[4].transfer_id, currency="EUR", details={}
-    )
+    tombstone = recall_command(items[4], details={})
     await bank.shards[2].lanes.post(tombstone)
 
     carried = await WAYS[way](boarded)
@@ -246,7 +244,7 @@ async def test_what_was_recalled_for_a_repair_is_not_sent_back(small_bank: Small
     (item,) = await boarded.items()
     async with held_up(boarded, ControlPoint.DELIVER_BEFORE) as late:
         await small_bank.shards[1].suspense.hand_over([item.item_id], Carrier.REPAIR)
-        tombstone = recall_command(item, transfer_id=item.transfer_id, currency="EUR", details={})
+        tombstone = recall_command(item, details={})
         recalled = await small_bank.shards[2].lanes.post(tombstone)
         assert Outcome.RECALLED is recalled.outcome
     assert (0, 0, 1, 0) == told(await late)

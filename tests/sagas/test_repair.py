@@ -364,9 +364,7 @@ async def test_a_decision_that_died_behind_its_tombstone_moves_nothing(
     creditor = await small_bank.open_account(2, "0")
     stuck = await left_alone(small_bank, creditor)
     item = stuck.item
-    tombstone = recall_command(
-        item, transfer_id=item.transfer_id, currency=item.currency, details={"purpose": "repair"}
-    )
+    tombstone = recall_command(item, details={"purpose": "repair"})
     assert Outcome.RECALLED is (await small_bank.shards[2].lanes.post(tombstone)).outcome
     await stuck.decide("retry")
     await shown(stuck, "Needs a decision: RECALLED")

@@ -215,7 +215,7 @@ async def test_a_booking_under_another_fingerprint_is_settled_by_a_retry(
 async def test_a_refusal_under_another_fingerprint_is_a_refusal(aside: StuckItem) -> None:
     """The reference is taken for good and nothing was booked under it: another attempt is safe."""
     item = aside.item
-    recall = recall_command(item, transfer_id=new_id(), currency=item.currency, details={})
+    recall = recall_command(replace(item, transfer_id=new_id()), details={})
     assert Outcome.RECALLED is await post(aside, replace(recall, request_hash=b"otherwise"))
     await aside.decide("return")
     assert ("returned", 2) == ((done := await aside.handle.result()).state, done.attempt)

@@ -226,9 +226,7 @@ async def refused_items(own: OwnShard) -> dict[Outcome, SuspenseItem]:
         await own.shard.accounts.change_status(account, status, actor="t", reason="t")
     target = await open_account(own.shard)
     recalled, reused = item_for(target), item_for(target)
-    tombstone = recall_command(
-        recalled, transfer_id=recalled.transfer_id, currency="EUR", details={}
-    )
+    tombstone = recall_command(recalled, details={})
     await own.shard.lanes.post(tombstone)
     other = delivery_command(replace(reused, amount=Decimal(1)), source=SOURCE, destination=1)
     await own.shard.lanes.post(other)
