@@ -69,7 +69,7 @@ class Ways:
         Raises ``ShardUnavailable`` of the shard where it was booked, or of the creditor's.
         """
         repairs = self._routes.shards[original.booked_on].repairs
-        for record in await repairs.of_transfer(original.home, original.origin, original.reference):
+        for record in await repairs.of_transfer(original.transfer_id):
             item = record.item
             if item.amount != amount:
                 continue

@@ -175,15 +175,17 @@ HAVING t.money_state <> (CASE
 SELECT 'transfer ' || e.home || '/' || e.origin || '/' || e.reference || ' parked '
        || sum(e.amount) || ', its items carry ' || coalesce((
            SELECT sum(i.amount) FROM ledger.suspense_item AS i
-           WHERE (i.debtor, i.origin, i.reference) = (e.home, e.origin, e.reference)
+           WHERE (i.transfer_id, i.debtor, i.origin, i.reference)
+               = (e.transfer_id, e.home, e.origin, e.reference)
        ), 0)
 FROM ledger.entry AS e
 JOIN ledger.own_account AS a ON a.account_no = e.account_no AND a.kind = 'suspense'
 WHERE e.origin <> 'system'
-GROUP BY e.home, e.origin, e.reference
+GROUP BY e.home, e.origin, e.reference, e.transfer_id
 HAVING sum(e.amount) <> coalesce((
     SELECT sum(i.amount) FROM ledger.suspense_item AS i
-    WHERE (i.debtor, i.origin, i.reference) = (e.home, e.origin, e.reference)
+    WHERE (i.transfer_id, i.debtor, i.origin, i.reference)
+        = (e.transfer_id, e.home, e.origin, e.reference)
 ), 0)
 
 -- name: clearing_balances

@@ -65,8 +65,9 @@ class Paid:
 
     async def items(self) -> list[SuspenseItem]:
         """Its items, whatever became of them."""
-        repairs = self.bank.shards[1].repairs
-        records = await repairs.of_transfer(self.debtor, Origin.CLIENT, self.reference)
+        shard = self.bank.shards[1]
+        paid = await shard.transfers.get(self.debtor, Origin.CLIENT, self.reference)
+        records = await shard.repairs.of_transfer(paid.transfer_id)
         return [record.item for record in records]
 
     async def item_to(self, target: int) -> SuspenseItem:

@@ -217,7 +217,7 @@ LANGUAGE sql VOLATILE AS $$
         ) THEN 'HOLDS_OPEN'
         WHEN EXISTS (
             SELECT FROM ledger.suspense_item AS i
-            WHERE i.debtor = p_account AND i.state IN ('parked', 'needs_repair')
+            WHERE i.debtor = p_account AND i.settled_at IS NULL
         ) THEN 'MONEY_IN_TRANSIT'
         ELSE 'POSTED'
     END)::ledger.outcome;

@@ -32,7 +32,7 @@ DECLARE
     v_now CONSTANT timestamptz := ledger.now();
 BEGIN
     WITH touched AS (
-        SELECT DISTINCT i.debtor, i.origin, i.reference
+        SELECT DISTINCT i.debtor, i.origin, i.reference, i.transfer_id
         FROM ledger.suspense_item AS i
         JOIN ledger.owned_range AS r
             ON i.debtor >= r.lo AND i.debtor < r.hi AND r.state = 'OWNED'
@@ -48,7 +48,8 @@ BEGIN
                END)::ledger.money_state AS money_state,
                max(d.delivered_at) AS delivered_at
         FROM ledger.suspense_item AS i
-        JOIN touched AS k ON (k.debtor, k.origin, k.reference) = (i.debtor, i.origin, i.reference)
+        JOIN touched AS k ON (k.transfer_id, k.debtor, k.origin, k.reference)
+            = (i.transfer_id, i.debtor, i.origin, i.reference)
         LEFT JOIN unnest(p_item, p_delivered_at) AS d (item_id, delivered_at)
             ON d.item_id = i.item_id
         GROUP BY i.debtor, i.origin, i.reference
