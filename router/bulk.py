@@ -133,7 +133,8 @@ class Bulk:
                 # Whoever still waits for room has parked nothing yet.
                 mine, parking = self._with_room(shard, mine, results)
                 commands = [command for _, command in mine]
-                answers = await self._routes.shards[shard].lanes.post_each(commands)
+                lanes = self._routes.shards[shard].lanes
+                answers = await lanes.post_each(commands, is_patient=True)
         except ShardUnavailable as error:
             results |= {each.place: error for each, _ in mine}
             return []

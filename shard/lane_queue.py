@@ -4,7 +4,8 @@ Whoever waits for one answer goes before bulk work, which fills the rest of each
 requests are fewer than a batch holds, so bulk work is never starved.
 
 One call of the posting function costs as much as a dozen commands in it. So while one lane is busy,
-another one starts only with enough commands to be worth a call, or when that one is held up.
+another one starts only with enough commands to be worth a call, or when that one is held up. And
+bulk work that trickles in gathers for a moment, unless there is something else to send.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from shard.limits import (
     LANE_BATCH_COMMANDS,
     LANE_COMPANY_COMMANDS,
     LANE_COMPANY_WAIT_S,
+    LANE_GATHER_S,
+    LANE_GATHERED_COMMANDS,
     LANE_QUEUE_BULK_COMMANDS,
     LANE_QUEUE_UNITS,
 )
@@ -40,7 +43,7 @@ class Waiting:
     ``cause`` is the span in which it was asked for, where traces are kept.
     """
 
-    __slots__ = ("answer", "cause", "command", "deadline", "queued_at")
+    __slots__ = ("answer", "cause", "command", "deadline", "is_patient", "queued_at")
 
     def __init__(
         self,
@@ -49,12 +52,15 @@ class Waiting:
         deadline: float | None,
         queued_at: float,
         cause: object,
+        is_patient: bool,
     ) -> None:
         self.command = command
         self.answer = answer
         self.deadline = deadline
         self.queued_at = queued_at
         self.cause = cause
+        self.is_patient = is_patient
+        """Whether it may wait for others, so that they are sent together."""
 
     def succeed(self, answer: Answer) -> None:
         """Answer, unless whoever waited has gone."""
@@ -138,14 +144,17 @@ class LaneQueue:
         self._figures = figures
         self._singles: deque[Waiting] = deque()
         self._bulk: deque[Waiting] = deque()
+        self._impatient_bulk = 0
         self._units: deque[Batch] = deque()
         self._is_unit_next = False
         self._taken: set[Batch] = set()
+        self._taken_at = -math.inf
+        """When a lane took the latest batch, by the event loop's time."""
         self._idle: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
         self._sweep_at = math.inf
         self._sweep_timer: asyncio.TimerHandle | None = None
-        self._company_timer: asyncio.TimerHandle | None = None
+        self._start_timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         units = sum(len(unit.waiting) for unit in self._units)
@@ -169,10 +178,11 @@ class LaneQueue:
             self._room.clear()
             await self._room.wait()
 
-    def put_bulk(self, command: Command, cause: object) -> Waiting:
-        """Queue a command of bulk work, for which there is room."""
-        waiting = self._waiting(command, None, cause)
+    def put_bulk(self, command: Command, cause: object, *, is_patient: bool) -> Waiting:
+        """Queue a command of bulk work, for which there is room; a patient one may gather."""
+        waiting = self._waiting(command, None, cause, is_patient=is_patient)
         self._bulk.append(waiting)
+        self._impatient_bulk += not is_patient
         self._wake()
         return waiting
 
@@ -195,8 +205,9 @@ class LaneQueue:
             batch = self._next(loop.time()) if self._may_start() else None
             self._room.set()
             if batch is not None:
-                batch.taken_at = loop.time()
+                batch.taken_at = self._taken_at = loop.time()
                 self._taken.add(batch)
+                self._stop_start_timer()
                 self._figures.wait_seconds.observe(batch.taken_at - batch.waiting[0].queued_at)
                 return batch
             idle = loop.create_future()
@@ -206,19 +217,31 @@ class LaneQueue:
     def _may_start(self) -> bool:
         """Whether a free lane is to start now, or to leave it to the one that is busy."""
         waiting = len(self._singles) + len(self._bulk)
-        if not self._taken or self._units or waiting >= LANE_COMPANY_COMMANDS:
+        if self._taken:
+            # One that took its batch a moment ago will soon be back; none else is counted on.
+            enough = LANE_COMPANY_COMMANDS
+            start_at = max(batch.taken_at for batch in self._taken) + LANE_COMPANY_WAIT_S
+        elif self._singles or self._impatient_bulk:
             return True
-        # One that took its batch a moment ago will soon be back; none else is counted on.
+        else:
+            enough = LANE_GATHERED_COMMANDS
+            start_at = self._taken_at + LANE_GATHER_S
+        if self._units or waiting >= enough:
+            return True
         loop = asyncio.get_running_loop()
-        taken_at = max(batch.taken_at for batch in self._taken)
-        left_s = taken_at + LANE_COMPANY_WAIT_S - loop.time()
-        if left_s > 0 and waiting and self._company_timer is None:
-            self._company_timer = loop.call_later(left_s, self._look_again)
+        left_s = start_at - loop.time()
+        if left_s > 0 and waiting and self._start_timer is None:
+            self._start_timer = loop.call_later(left_s, self._look_again)
         return left_s <= 0
 
     def _look_again(self) -> None:
-        self._company_timer = None
+        self._start_timer = None
         self._wake()
+
+    def _stop_start_timer(self) -> None:
+        if self._start_timer is not None:
+            self._start_timer.cancel()
+            self._start_timer = None
 
     def _next(self, now: float) -> Batch | None:
         if self._units and (self._is_unit_next or not (self._singles or self._bulk)):
@@ -229,6 +252,8 @@ class LaneQueue:
         for queue in (self._singles, self._bulk):
             while queue and len(waiting) < LANE_BATCH_COMMANDS:
                 each = queue.popleft()
+                if queue is self._bulk:
+                    self._impatient_bulk -= not each.is_patient
                 if self._is_wanted(each, now):
                     waiting.append(each)
         if waiting:
@@ -256,6 +281,7 @@ class LaneQueue:
         for queue in (self._singles, self._bulk):
             while queue:
                 queue.popleft().fail(error)
+        self._impatient_bulk = 0
         while self._units:
             self._units.popleft().fail(error)
         self._room.set()
@@ -267,15 +293,21 @@ class LaneQueue:
             self._sweep_timer.cancel()
             self._sweep_timer = None
             self._sweep_at = math.inf
-        if self._company_timer is not None:
-            self._company_timer.cancel()
-            self._company_timer = None
+        self._stop_start_timer()
 
-    def _waiting(self, command: Command, deadline: float | None, cause: object) -> Waiting:
+    def _waiting(
+        self,
+        command: Command,
+        deadline: float | None,
+        cause: object,
+        *,
+        is_patient: bool = False,
+    ) -> Waiting:
         loop = asyncio.get_running_loop()
         if deadline is not None and deadline < self._sweep_at:
             self._sweep_by(deadline)
-        return Waiting(command, loop.create_future(), deadline, loop.time(), cause)
+        answer = loop.create_future()
+        return Waiting(command, answer, deadline, loop.time(), cause, is_patient)
 
     def _wake(self) -> None:
         if not self._idle or not self._may_start():
@@ -304,6 +336,7 @@ class LaneQueue:
         now = asyncio.get_running_loop().time()
         self._clear(self._singles, now)
         self._clear(self._bulk, now)
+        self._impatient_bulk = sum(not each.is_patient for each in self._bulk)
         for batch in self._taken:
             for waiting in batch.waiting:
                 if waiting.is_late(now):

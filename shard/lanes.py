@@ -1,8 +1,9 @@
-"""Lanes: group commit without timers.
+"""Lanes: group commit.
 
 Each shard has a bounded queue and a few lanes, each with a connection of its own. A free lane
 takes all that waits, up to a bound, and posts it as one batch. Batches grow by themselves under
-load, and an idle system answers in the time of one commit.
+load, and an idle system answers in the time of one commit. Nobody waits for a timer but the lines
+of streams, which gather for a moment while they come slowly.
 
 Whoever waits is told at his own deadline, and a shard that is known not to answer is not asked
 by everybody.
@@ -136,11 +137,14 @@ class Lanes:
             answers.append(result)
         return answers
 
-    async def post_each(self, commands: Sequence[Command]) -> list[Answer | LedgerError]:
+    async def post_each(
+        self, commands: Sequence[Command], *, is_patient: bool = False
+    ) -> list[Answer | LedgerError]:
         """Book many commands; each has an answer or an error of its own, in their order.
 
-        Waits for room in the queue; ends also when the shard hangs. Raises
-        ``ShardUnavailable`` when the lanes are not open.
+        Waits for room in the queue; ends also when the shard hangs. Patient ones may wait for a
+        moment until there are more of them. Raises ``ShardUnavailable`` when the lanes are not
+        open.
         """
         queue = self._queue
         cause = None if self.spans is None else self.spans.here()
@@ -152,7 +156,7 @@ class Lanes:
                     await queue.room()
                     if not self._tasks:
                         break
-                waiting.append(queue.put_bulk(command, cause))
+                waiting.append(queue.put_bulk(command, cause, is_patient=is_patient))
             results = await asyncio.gather(*(w.answer for w in waiting), return_exceptions=True)
         except asyncio.CancelledError:
             for each in waiting:

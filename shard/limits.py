@@ -19,6 +19,14 @@ more than that; requests one by one leave it to one lane, whose server process s
 LANE_COMPANY_WAIT_S = 0.02
 """A lane that is busy for longer may be held up by a lock: another one starts with what waits."""
 
+LANE_GATHERED_COMMANDS = 200
+"""Lines of streams that are worth a call of their own."""
+
+LANE_GATHER_S = 0.08
+"""Fewer lines than that are sent no sooner than this after the batch before, if nobody else wants
+anything booked: at half the peak rate a line cost twice what it costs in a full batch, and between
+shards the whole machine was busy with calls. A stream that begins does not wait."""
+
 LANE_REQUESTS_MAX = 256
 """Single requests of one process that wait for one shard or are under way to it. Eight times what
 gives the peak rate, and less than a batch: at 3,000 a second the last one is answered within

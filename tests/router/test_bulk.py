@@ -392,8 +392,10 @@ async def test_a_poisonous_line_harms_only_itself(
     lanes = bank.shards[1].lanes
     post_each = lanes.post_each
 
-    async def first_is_lost(commands: Sequence[Command]) -> list[Answer | LedgerError]:
-        return [OutcomeUnknown(), *await post_each(commands[1:])]
+    async def first_is_lost(
+        commands: Sequence[Command], *, is_patient: bool
+    ) -> list[Answer | LedgerError]:
+        return [OutcomeUnknown(), *await post_each(commands[1:], is_patient=is_patient)]
 
     monkeypatch.setattr(lanes, "post_each", first_is_lost)
     lines = [payment(debtor, creditor), payment(debtor, creditor)]
@@ -406,7 +408,7 @@ async def test_a_shard_that_is_not_asked_fails_its_lines_only(
 ) -> None:
     """Lanes that take nothing on refuse every line of theirs; other shards book theirs."""
 
-    async def refuse(_: Sequence[Command]) -> list[Answer | LedgerError]:
+    async def refuse(_: Sequence[Command], **__: bool) -> list[Answer | LedgerError]:
         raise ShardUnavailable
 
     monkeypatch.setattr(bank.shards[2].lanes, "post_each", refuse)

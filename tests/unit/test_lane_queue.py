@@ -11,8 +11,8 @@ import pytest
 from shard import lane_queue as queue_module
 from shard.errors import Overloaded
 from shard.lane_figures import LaneFigures
-from shard.lane_queue import Batch, LaneQueue
-from shard.limits import LANE_COMPANY_COMMANDS
+from shard.lane_queue import Batch, LaneQueue, Waiting
+from shard.limits import DEADLINE_GRAIN_S, LANE_COMPANY_COMMANDS, LANE_GATHERED_COMMANDS
 from tests.support.bank import transfer
 
 FOREVER_S = 3600.0
@@ -24,6 +24,15 @@ class Queue:
 
     def __init__(self) -> None:
         self.queue = LaneQueue(LaneFigures())
+
+    def put_bulk(self, count: int = 1, *, is_patient: bool = True) -> list[Waiting]:
+        command = transfer(1000000001, 1000000002, "1")
+        return [self.queue.put_bulk(command, None, is_patient=is_patient) for _ in range(count)]
+
+    async def carry_one(self) -> None:
+        """A batch comes and goes."""
+        self.put()
+        self.queue.ended(await self.take())
 
     def put(self, count: int = 1) -> None:
         for _ in range(count):
@@ -149,3 +158,88 @@ async def test_a_lane_that_hangs_is_not_counted_on(monkeypatch: pytest.MonkeyPat
             queue.put()
             batch = await asyncio.wait_for(queue.queue.take(), 0.5)
             queue.queue.ended(batch)
+
+
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Iterator[Queue]:
+    """A queue whose patient work gathers for ever, unless something else sends it."""
+    monkeypatch.setattr(queue_module, "LANE_GATHER_S", FOREVER_S)
+    with open_queue(monkeypatch, FOREVER_S) as queue:
+        yield queue
+
+
+async def test_a_stream_that_begins_does_not_gather(gathering: Queue) -> None:
+    """Nothing was sent a moment ago."""
+    gathering.put_bulk()
+    assert 1 == len((await gathering.take()).waiting)
+
+
+async def test_lines_gather_until_they_are_worth_a_call(gathering: Queue) -> None:
+    """One fewer waits, also for a lane that is free; with that one more a lane takes them all."""
+    await gathering.carry_one()
+    free = await gathering.start_free_lane()
+    gathering.put_bulk(LANE_GATHERED_COMMANDS - 1)
+    await a_turn()
+    assert not free.done()
+    gathering.put_bulk()
+    await a_turn()
+    assert LANE_GATHERED_COMMANDS == len((await free).waiting)
+
+
+async def test_lines_gather_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing else ever comes."""
+    monkeypatch.setattr(queue_module, "LANE_GATHER_S", 0.3)
+    with open_queue(monkeypatch, FOREVER_S) as queue:
+        await queue.carry_one()
+        free = await queue.start_free_lane()
+        queue.put_bulk(2)
+        await asyncio.sleep(0.1)  # sleep: a part of that moment
+        assert not free.done()
+        assert 2 == len((await asyncio.wait_for(free, 5)).waiting)
+
+
+async def test_whoever_is_in_a_hurry_takes_the_lines_along(gathering: Queue) -> None:
+    """A single request, or bulk work that is not a stream's, is sent at once with all there is."""
+    for put_one in (lambda: gathering.put_bulk(is_patient=False), gathering.put):
+        await gathering.carry_one()
+        free = await gathering.start_free_lane()
+        gathering.put_bulk(2)
+        await a_turn()
+        assert not free.done()
+        put_one()
+        await a_turn()
+        batch = await free
+        assert 3 == len(batch.waiting)
+        gathering.queue.ended(batch)
+
+
+async def test_hurry_that_has_gone_hurries_nobody(gathering: Queue) -> None:
+    """Work that was given up before a lane took it leaves the others to gather."""
+    await gathering.carry_one()
+    (gone,) = gathering.put_bulk(is_patient=False)
+    gone.answer.cancel()
+    gathering.queue.abandoned()
+    await asyncio.sleep(3 * DEADLINE_GRAIN_S)  # sleep: until the queue has looked at everybody
+    free = await gathering.start_free_lane()
+    gathering.put_bulk()
+    await a_turn()
+    assert not free.done()
+    free.cancel()
+
+
+async def test_gathering_does_not_put_off_what_a_hung_lane_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The timer of lines that gathered is not that of who waits for a busy lane."""
+    monkeypatch.setattr(queue_module, "LANE_GATHER_S", FOREVER_S)
+    with open_queue(monkeypatch, 0.05) as queue:
+        await queue.carry_one()
+        free = await queue.start_free_lane()
+        queue.put_bulk()
+        await a_turn()
+        queue.put()
+        await a_turn()
+        assert 2 == len((await free).waiting)
+        other = await queue.start_free_lane()
+        queue.put()
+        assert 1 == len((await asyncio.wait_for(other, 5)).waiting)
