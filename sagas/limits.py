@@ -6,7 +6,7 @@ CONVOY_ITEMS = 1_500
 """A convoy is closed at this size. Temporal's part costs as much as delivering a hundred items,
 whatever a convoy holds: with 500 at most a tenth less got through."""
 
-CHUNK_ITEMS = 750
+CHUNK_ITEMS = 1_000
 """Items in one delivery and one settlement, some 50 ms each; more would only make neighbours wait
 for the locks. While one chunk is settled the next one is delivered."""
 
