@@ -83,13 +83,19 @@ class Crossing:
 
 
 async def measure_crossing(bank: MeasuredBank, processes: int, run: str) -> Crossing:
-    """Idle, with a growing share between shards, and at half the rate of the whole share."""
+    """Idle, with each share between shards, and at half the rate of the whole share.
+
+    What is compared is measured one right after the other, as a machine changes its pace.
+    """
     idle = await _idle(bank, f"{run}i")
-    curve = [await _crossed(bank, processes, share, f"{run}c{share}") for share in SHARES]
-    pace = _HALF * curve[-1].per_second
+    least, *between, most = SHARES
+    near = await _crossed(bank, processes, least, f"{run}c{least}")
+    far = await _crossed(bank, processes, most, f"{run}c{most}")
+    pace = _HALF * far.per_second
     lines = round(pace * bank.extent.seconds)
-    at_half = await _crossed(bank, processes, 100, f"{run}h", rate_per_s=pace, lines=lines)
-    return Crossing(idle, curve, at_half)
+    at_half = await _crossed(bank, processes, most, f"{run}h", rate_per_s=pace, lines=lines)
+    mixed = [await _crossed(bank, processes, share, f"{run}c{share}") for share in between]
+    return Crossing(idle, [near, *mixed, far], at_half)
 
 
 async def _idle(bank: MeasuredBank, run: str) -> Windows:
