@@ -69,7 +69,10 @@ class Ways:
         Raises ``ShardUnavailable`` of the shard where it was booked, or of the creditor's.
         """
         repairs = self._routes.shards[original.booked_on].repairs
-        for record in await repairs.of_transfer(original.transfer_id):
+        records = await repairs.of_transfer(
+            original.home, original.origin, original.reference, original.transfer_id
+        )
+        for record in records:
             item = record.item
             if item.amount != amount:
                 continue

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
+from shard.commands import Origin
 from shard.connections import Readers
 from shard.errors import NotFound
 from shard.named_queries import QUERIES
@@ -119,9 +120,15 @@ class Repairs:
             raise NotFound("There is no such item on this shard.")
         return _record(rows[0])
 
-    async def of_transfer(self, transfer_id: UUID) -> list[ItemRecord]:
-        """The items of a transfer that was booked here, in the order of their ids."""
-        rows = await self._readers.rows(QUERIES["item_records_of_transfer"], (transfer_id,))
+    async def of_transfer(
+        self, debtor: int, origin: Origin, reference: str, transfer_id: UUID
+    ) -> list[ItemRecord]:
+        """The items of a transfer that was booked here, in the order of their ids.
+
+        The id alone does not name it: the deliveries of its amounts have the same.
+        """
+        named = (transfer_id, debtor, origin.value, reference)
+        rows = await self._readers.rows(QUERIES["item_records_of_transfer"], named)
         return [_record(row) for row in rows]
 
     async def open_items(self, wanted: ItemFilter, limit: int) -> list[ItemRecord]:

@@ -24,7 +24,8 @@ LEFT JOIN ledger.transfer AS t
     ON t.account_no = i.debtor AND t.origin = i.origin AND t.reference = i.reference
 LEFT JOIN ledger.narrative AS n
     ON n.account_no = i.debtor AND n.origin = i.origin AND n.reference = i.reference
-WHERE i.transfer_id = %s::uuid
+WHERE i.transfer_id = %s::uuid AND i.debtor = %s::bigint
+    AND i.origin = %s::text::ledger.origin AND i.reference = %s::text
 ORDER BY i.item_id
 
 -- name: open_item_records

@@ -26,7 +26,7 @@ from sagas.starts import convoy_workflow_id, ensure_repair, start_convoy
 from sagas.sweeper import Sweeper
 from sagas.terminus import Terminus
 from shard.accounts import AccountStatus
-from shard.commands import Answer, Command, MoneyState
+from shard.commands import Answer, Command, MoneyState, Origin
 from shard.errors import LedgerError
 from shard.outcomes import Outcome
 from shard.repairs import ItemRecord
@@ -197,7 +197,8 @@ class Trip:
         return Freight(self._others, self._bank.owners, self._carriage)
 
     async def _records(self) -> list[ItemRecord]:
-        return await self._bank.shards[1].repairs.of_transfer(self.command.transfer_id)
+        named = (self.debtor, Origin.CLIENT, self.command.reference, self.command.transfer_id)
+        return await self._bank.shards[1].repairs.of_transfer(*named)
 
     async def _item_carried(self) -> SuspenseItem:
         """The item as its carrier has read it: in its first attempt."""

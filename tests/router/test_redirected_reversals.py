@@ -67,7 +67,9 @@ class Paid:
         """Its items, whatever became of them."""
         shard = self.bank.shards[1]
         paid = await shard.transfers.get(self.debtor, Origin.CLIENT, self.reference)
-        records = await shard.repairs.of_transfer(paid.transfer_id)
+        records = await shard.repairs.of_transfer(
+            self.debtor, Origin.CLIENT, self.reference, paid.transfer_id
+        )
         return [record.item for record in records]
 
     async def item_to(self, target: int) -> SuspenseItem:

@@ -17,7 +17,7 @@ from router.wiring import Bank
 from sagas.deliveries import delivery_command, recall_command
 from shard.account_numbers import clearing_account, suspense_account
 from shard.accounts import AccountKind, NewAccount
-from shard.commands import Kind, MoneyState
+from shard.commands import Kind, MoneyState, Origin
 from shard.errors import NotFound, Refused, ShardUnavailable
 from shard.ids import new_id
 from shard.outcomes import Outcome
@@ -171,6 +171,18 @@ async def test_what_was_refused_and_came_back_is_told_attempt_by_attempt(bank: B
     absent = {party.account: party.absence for party in story.parties if party.balance is None}
     assert {sent.creditor: "There is no such account."} == absent
     assert [Verdict.CLOSED] == verdicts(story)
+
+
+async def test_a_return_is_a_transfer_without_items_of_its_own(bank: Bank) -> None:
+    """It was delivered on the shard of the item it ended, and under the same transfer's id."""
+    debtor = await open_account(bank.shards[1], "100.00")
+    sent = await send(bank, debtor, account_no(3))
+    await sent.until(MoneyState.RETURNED)
+    (item,) = (await story_of(sent)).items
+    item_id = item.saga.record.item.item_id
+    story = await bank.traces.tell(TransferName(debtor, f"{item_id}:2", Origin.DELIVERY))
+    assert () == tuple(story.items)
+    assert {(1, debtor): PAID} == booked(story.entries)
 
 
 async def test_what_stays_on_one_shard_has_no_items(bank: Bank) -> None:

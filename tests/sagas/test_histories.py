@@ -29,6 +29,7 @@ from sagas.starts import TASK_QUEUE, convoy_workflow_id, ensure_route, start_con
 from sagas.sweep_workflow import SweepWorkflow
 from sagas.sweeper import Sweeper
 from shard.accounts import AccountStatus
+from shard.commands import Origin
 from shard.ids import new_id
 from shard.suspense import Carrier
 from tests.sagas.small_bank import SmallBank
@@ -153,7 +154,7 @@ async def convoy_swept(bank: SmallBank) -> AnyHandle:
     await Sweeper(bank.client, bank.shards, straggler_age_s=AT_ONCE_S).sweep(1)
     convoy = (await bank.ended(debtor, reference)).convoy
     repairs = bank.shards[1].repairs
-    (record,) = await repairs.of_transfer(item.transfer_id)
+    (record,) = await repairs.of_transfer(debtor, Origin.CLIENT, reference, item.transfer_id)
     assert convoy != record.item.convoy
     handle = bank.client.get_workflow_handle(convoy_workflow_id(1, str(record.item.convoy)))
     await handle.result()
