@@ -63,9 +63,12 @@ class Bulk:
         self._suspense = suspense
         self._room = room
 
-    async def submit_many(self, requests: Sequence[TransferRequest]) -> list[Result]:
+    async def submit_many(
+        self, requests: Sequence[TransferRequest], *, is_patient: bool = False
+    ) -> list[Result]:
         """Book many transfers; one result each, in their order.
 
+        Patient ones may wait for a moment, until there are more of them to post together.
         Waits for room in the shards' queues instead of ``Overloaded``; a transfer to another
         shard may be told ``SuspenseFull``. What belongs to a range that moves is asked for again
         for ``REQUEST_BUDGET_S``. Never raises a ``LedgerError``.
@@ -75,7 +78,7 @@ class Bulk:
         settled: list[_Answered] = []
         patience = _patience()
         while left:
-            answered = await self._post(left, results)
+            answered = await self._post(left, results, is_patient=is_patient)
             unsettled = [each for each in answered if each.is_open]
             settled += [each for each in answered if not each.is_open]
             left = [each.asked for each in unsettled]
@@ -110,7 +113,9 @@ class Bulk:
         aborted = refusal(Outcome.ATOMIC_ABORTED)
         return [results.get(place, aborted) for place in range(len(requests))]
 
-    async def _post(self, asked: Sequence[_Asked], results: dict[int, Result]) -> list[_Answered]:
+    async def _post(
+        self, asked: Sequence[_Asked], results: dict[int, Result], *, is_patient: bool
+    ) -> list[_Answered]:
         """Ask each shard for what it seems to own; errors go to ``results``."""
         by_shard: dict[int, list[tuple[_Asked, Command]]] = defaultdict(list)
         for each in asked:
@@ -120,11 +125,19 @@ class Bulk:
                 results[each.place] = error
             else:
                 by_shard[shard].append((each, command))
-        posts = [self._post_on(shard, mine, results) for shard, mine in by_shard.items()]
+        posts = [
+            self._post_on(shard, mine, results, is_patient=is_patient)
+            for shard, mine in by_shard.items()
+        ]
         return list(chain.from_iterable(await asyncio.gather(*posts)))
 
     async def _post_on(
-        self, shard: int, mine: Sequence[tuple[_Asked, Command]], results: dict[int, Result]
+        self,
+        shard: int,
+        mine: Sequence[tuple[_Asked, Command]],
+        results: dict[int, Result],
+        *,
+        is_patient: bool,
     ) -> list[_Answered]:
         parking = 0
         wanted = sum(len(command.parked) for _, command in mine)
@@ -134,7 +147,7 @@ class Bulk:
                 mine, parking = self._with_room(shard, mine, results)
                 commands = [command for _, command in mine]
                 lanes = self._routes.shards[shard].lanes
-                answers = await lanes.post_each(commands, is_patient=True)
+                answers = await lanes.post_each(commands, is_patient=is_patient)
         except ShardUnavailable as error:
             results |= {each.place: error for each, _ in mine}
             return []

@@ -7,7 +7,7 @@ CONVOY_ITEMS = 1_500
 whatever a convoy holds: with 500 at most a tenth less got through."""
 
 CHUNK_ITEMS = 1_000
-"""Items in one delivery and one settlement, some 50 ms each; more would only make neighbours wait
+"""Items in one delivery and one settlement, 50 to 70 ms each; more would only make neighbours wait
 for the locks. While one chunk is settled the next one is delivered."""
 
 CONVOYS_WAITING = 200

@@ -112,7 +112,7 @@ class RepairWorkflow:
                 await self._carry_out(order, view, self._pending)
 
     @workflow.update(name=DECIDE, description=UPDATE_HELP)
-    async def decide(self, told: Any) -> DecisionReport:
+    async def decide(self, told: Any = None) -> DecisionReport:
         """Carry out a decision and tell what the item is doing now."""
         wish = read_wish(told, now=workflow.now())
         pending = _Pending(self._decision_id(), wish)
@@ -127,7 +127,7 @@ class RepairWorkflow:
         return DecisionReport(wish.choice.value, view.state, view.attempt)
 
     @decide.validator
-    def _check(self, told: Any) -> None:
+    def _check(self, told: Any = None) -> None:
         """Refuse what cannot be read, what is unsafe, and a second decision at the same time."""
         try:
             wish = read_wish(told, now=workflow.now())

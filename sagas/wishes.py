@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from unicodedata import normalize
 
 from sagas.limits import (
     ATTEMPT_MAX,
@@ -25,7 +26,6 @@ _NEEDED: Final = ("choice", "reason", "maker", "checker")
 _SEEN: Final = "attempt"
 _EXTRA: Final = {RepairChoice.REDIRECT: "account", RepairChoice.WAIT: "until"}
 _CHOICES: Final = ", ".join(RepairChoice)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )
@@ -89,15 +89,23 @@ def _words(told: Mapping[object, object], name: str, chars_max: int) -> str:
     if not isinstance(words, str) or not words.strip():
         raise WishMalformed(f'"{name}" is missing.')
     words = words.strip()
-    if len(words) > chars_max or _CONTROL.search(words):
+    if len(words) > chars_max:
         raise WishMalformed(f'"{name}" is one line of at most {chars_max} characters.')
+    # Two names that look alike would be two persons; and what is no character cannot be kept.
+    if not words.isprintable():
+        raise WishMalformed(f'"{name}" is one line of characters that can be seen.')
     return words
 
 
 def _other_than(checker: str, told: Mapping[object, object]) -> str:
-    if checker.casefold() == _words(told, "maker", PERSON_CHARS_MAX).casefold():
+    if _as_read(checker) == _as_read(_words(told, "maker", PERSON_CHARS_MAX)):
         raise WishMalformed("Maker and checker must be two persons.")
     return checker
+
+
+def _as_read(name: str) -> str:
+    """A name as people tell it from others: whatever its letters' case, width and distance."""
+    return " ".join(normalize("NFKC", name).casefold().split())
 
 
 def _attempt(told: object) -> int:

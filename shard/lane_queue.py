@@ -207,8 +207,10 @@ class LaneQueue:
             if batch is not None:
                 batch.taken_at = self._taken_at = loop.time()
                 self._taken.add(batch)
-                self._stop_start_timer()
                 self._figures.wait_seconds.observe(batch.taken_at - batch.waiting[0].queued_at)
+                # What is left waits for this lane from now on, or another one starts with it.
+                self._stop_start_timer()
+                self._wake()
                 return batch
             idle = loop.create_future()
             self._idle.append(idle)
@@ -244,9 +246,9 @@ class LaneQueue:
             self._start_timer = None
 
     def _next(self, now: float) -> Batch | None:
-        if self._units and (self._is_unit_next or not (self._singles or self._bulk)):
+        if self._is_unit_next and (unit := self._next_unit()) is not None:
             self._is_unit_next = False
-            return self._next_unit()
+            return unit
         self._is_unit_next = True
         waiting: list[Waiting] = []
         for queue in (self._singles, self._bulk):
@@ -258,6 +260,7 @@ class LaneQueue:
                     waiting.append(each)
         if waiting:
             return Batch(waiting)
+        self._is_unit_next = False
         return self._next_unit()
 
     def _next_unit(self) -> Batch | None:

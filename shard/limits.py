@@ -25,7 +25,7 @@ LANE_GATHERED_COMMANDS = 200
 LANE_GATHER_S = 0.08
 """Fewer lines than that are sent no sooner than this after the batch before, if nobody else wants
 anything booked: at half the peak rate a line cost twice what it costs in a full batch, and between
-shards the whole machine was busy with calls. A stream that begins does not wait."""
+shards the whole machine was busy with calls. Whoever waits for each answer is not held up."""
 
 LANE_REQUESTS_MAX = 256
 """Single requests of one process that wait for one shard or are under way to it. Eight times what

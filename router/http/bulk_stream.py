@@ -126,6 +126,10 @@ class BulkStream(Response):
         self._cutter = LineCutter()
         self._room = asyncio.Semaphore(BULK_CHUNKS_IN_FLIGHT)
         self._chunks: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        self._latest: asyncio.Task[bytes] | None = None
+        self._is_ahead = False
+        """Whether the client has ever sent more before it was answered. One that waits for each
+        answer is answered at once; with others it may take a moment, so that chunks gather."""
         self._fault: LedgerError | None = None
         self._is_started = False
         self._is_client_gone = False
@@ -183,7 +187,10 @@ class BulkStream(Response):
         if self._is_client_gone:
             return
         read = [(line.number, read_line(line.raw)) for line in chunk]
-        self._chunks.put_nowait(group.create_task(self._book(read)))
+        if self._latest is not None and not self._latest.done():
+            self._is_ahead = True
+        self._latest = group.create_task(self._book(read))
+        self._chunks.put_nowait(self._latest)
         # Reading a chunk takes a while, in which nobody else had a turn.
         await asyncio.sleep(0)
 
@@ -191,7 +198,7 @@ class BulkStream(Response):
         """Book a chunk; its answers. Whatever goes wrong is told of its lines only."""
         wanted = [each for _, each in read if isinstance(each, TransferRequest)]
         try:
-            booked = await self._bulk.submit_many(wanted)
+            booked = await self._bulk.submit_many(wanted, is_patient=self._is_ahead)
         except Exception:  # noqa: BLE001  a fault of ours in one chunk must not end the stream
             _log.exception("bulk_chunk_failed", lines=len(wanted))
             booked = [LedgerError()] * len(wanted)

@@ -169,6 +169,14 @@ HAVING t.money_state <> (CASE
     WHEN bool_and(i.state = 'delivered') THEN 'delivered'
     WHEN bool_and(i.state = 'returned') THEN 'returned'
     ELSE 'partially_returned' END)::ledger.money_state
+    OR bool_or(i.transfer_id <> t.id)
+
+-- name: items_are_open_until_settled
+SELECT 'item ' || i.item_id || ' is ' || i.state || ', settled at ' || coalesce(
+           i.settled_at::text, 'no time'
+       )
+FROM ledger.suspense_item AS i
+WHERE (i.settled_at IS NULL) <> (i.state IN ('parked', 'needs_repair'))
 
 -- name: parked_amounts_have_items
 -- What a command put into suspense is what its items carry.

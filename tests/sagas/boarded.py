@@ -190,8 +190,8 @@ async def end_repair(bank: SmallBank, item: SuspenseItem) -> None:
     """Send an item back that needs a person, as if nobody had ever had to be asked."""
     async with await psycopg.AsyncConnection.connect(bank.owner_dsns[1]) as connection:
         await connection.execute(
-            "UPDATE ledger.suspense_item SET state = 'parked', carrier = 'convoy'"
-            " WHERE item_id = %s",
+            "UPDATE ledger.suspense_item SET state = 'parked', carrier = 'convoy',"
+            " settled_at = NULL, settled_on = NULL WHERE item_id = %s",
             (item.item_id,),
         )
     back = Redirection(item.item_id, item.attempt, item.debtor, Outcome.ACCOUNT_CLOSED)

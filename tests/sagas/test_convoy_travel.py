@@ -98,8 +98,8 @@ async def test_money_that_can_go_nowhere_waits_for_a_person(
     )
     await _execute(
         servers,
-        "UPDATE ledger.suspense_item SET state = 'parked', carrier = 'convoy', convoy = %s"
-        " WHERE item_id = %s",
+        "UPDATE ledger.suspense_item SET state = 'parked', carrier = 'convoy', convoy = %s,"
+        " settled_at = NULL, settled_on = NULL WHERE item_id = %s",
         again := new_id(),
         item.item_id,
     )

@@ -87,10 +87,20 @@ PLANTS = {
     "an item closed without a voucher": plant(
         f"UPDATE ledger.suspense_item SET state = 'delivered' WHERE {_PARKED_ITEM}",
         "suspense_is_sum_of_open_items", "items_agree_with_transfers",
+        "items_are_open_until_settled",
+    ),
+    "an open item with the time of a settlement": plant(
+        f"UPDATE ledger.suspense_item SET settled_at = now() WHERE {_PARKED_ITEM}",
+        "items_are_open_until_settled",
+    ),
+    "a transfer with another id than its item": plant(
+        "UPDATE ledger.transfer SET id = gen_random_uuid() WHERE money_state = 'in_transit'",
+        "items_agree_with_transfers",
     ),
     "an item opened again": plant(
         f"UPDATE ledger.suspense_item SET state = 'parked' WHERE {_DELIVERED_ITEM}",
         "suspense_is_sum_of_open_items", "items_agree_with_transfers",
+        "items_are_open_until_settled",
     ),
     "a transfer that claims to be delivered": plant(
         "UPDATE ledger.transfer SET money_state = 'delivered' WHERE money_state = 'in_transit'",

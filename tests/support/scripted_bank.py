@@ -155,12 +155,16 @@ class ScriptedBulk:
     most_under_way: int = 0
     other_shard: int | None = None
     breaks_on: str | None = None
+    patience: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.may_go_on.set()
 
-    async def submit_many(self, requests: Sequence[TransferRequest]) -> list[Result]:
-        """One result each."""
+    async def submit_many(
+        self, requests: Sequence[TransferRequest], *, is_patient: bool = False
+    ) -> list[Result]:
+        """One result each; notes who was patient."""
+        self.patience.append(is_patient)
         self.begun += len(requests)
         self.under_way += len(requests)
         self.most_under_way = max(self.most_under_way, self.under_way)

@@ -142,6 +142,19 @@ async def test_each_line_has_one_answer_in_order(bank: ScriptedBank) -> None:
     assert ["A", "B"] == [each.reference for each in bank.transfers.asked]
 
 
+async def test_who_waits_for_each_answer_is_not_made_to_wait_for_others(bank: ScriptedBank) -> None:
+    """A client that sends on before it was answered is: his lines may gather."""
+    await stream(bank, Wire(one_by_one := [line("A")]))
+    assert [False] == bank.bulk.patience
+    bank.bulk.patience.clear()
+    bank.bulk.may_go_on.clear()
+    ahead = asyncio.create_task(stream(bank, Wire([*one_by_one, line("B")])))
+    await turns()
+    bank.bulk.may_go_on.set()
+    await ahead
+    assert [False, True] == bank.bulk.patience
+
+
 async def test_order_is_kept_over_many_chunks(bank: ScriptedBank) -> None:
     """The n-th answer tells of the n-th line, also where chunks of lines overtake each other."""
     count = 10 * BULK_CHUNK_LINES + 7

@@ -243,3 +243,33 @@ async def test_gathering_does_not_put_off_what_a_hung_lane_left(
         other = await queue.start_free_lane()
         queue.put()
         assert 1 == len((await asyncio.wait_for(other, 5)).waiting)
+
+
+async def test_lines_that_gathered_are_not_forgotten_behind_a_unit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One lane takes the unit and is held up; the other one starts with the lines."""
+    monkeypatch.setattr(queue_module, "LANE_GATHER_S", FOREVER_S)
+    with open_queue(monkeypatch, 0.05) as queue:
+        await queue.carry_one()
+        one, other = await queue.start_free_lane(), await queue.start_free_lane()
+        queue.put_bulk(2)
+        await a_turn()
+        queue.queue.put_unit([transfer(1000000001, 1000000002, "1")], None)
+        done, left = await asyncio.wait({one, other}, timeout=5, return_when="FIRST_COMPLETED")
+        (first,) = done
+        assert first.result().is_atomic
+        (second,) = left
+        assert 2 == len((await asyncio.wait_for(second, 5)).waiting)
+
+
+async def test_a_unit_that_was_given_up_holds_up_nobody(gathering: Queue) -> None:
+    """Also when it would be its turn."""
+    gathering.put()
+    gathering.queue.ended(await gathering.take())
+    gathering.put()
+    gone = gathering.queue.put_unit([transfer(1000000001, 1000000002, "1")], None)
+    for waiting in gone.waiting:
+        waiting.answer.cancel()
+    batch = await gathering.take()
+    assert [False, 1] == [batch.is_atomic, len(batch.waiting)]
