@@ -143,7 +143,7 @@ def _decision(decision: DecisionRecord) -> str:
         met = ", which was booked,"
     return (
         f"At {told_time(decision.decided_at)} {decision.maker} decided on attempt "
-        f"{decision.attempt}{met} {what}, and {decision.checker} checked it: {decision.reason}"
+        f'{decision.attempt}{met} {what}, and {decision.checker} checked it: "{decision.reason}".'
     )
 
 

@@ -180,7 +180,9 @@ class RepairActivities:
             raise NotCarriedOut("That is its debtor; choose return.")
         account = await self._account(item, number)
         if account.currency != item.currency:
-            raise NotCarriedOut(f"Account {number} is kept in {account.currency}.")
+            raise NotCarriedOut(
+                f"Account {number} is kept in {account.currency}; this is {item.currency}."
+            )
         if account.status is AccountStatus.CLOSED or (
             account.status is AccountStatus.FROZEN and not account.credits_when_frozen
         ):

@@ -39,7 +39,7 @@ class PairMalformed(Malformed):
 
 
 class ItemMalformed(Malformed):
-    """An item is named by its id, as ``ledger sagas list`` shows it."""
+    """An item is named by its id, as "ledger sagas list" shows it."""
 
 
 class DecisionMalformed(Malformed):

@@ -272,7 +272,7 @@ def test_what_happened_is_told_in_its_order() -> None:
 
     assert (
         f"{begun}in suspense on shard 1, for another shard.",
-        f"{decided}to deliver it to account 2000000789, and bob checked it: A new account.",
+        f'{decided}to deliver it to account 2000000789, and bob checked it: "A new account.".',
         "Attempt 1 met ACCOUNT_CLOSED. The account is closed.",
         "Attempt 2 goes to account 2000000789, on shard 2.",
         "Shard 2 refused it: ACCOUNT_CLOSED. The account is closed.",
