@@ -27,7 +27,7 @@ from sagas.sweeper import Sweeper
 from sagas.terminus import Terminus
 from shard.accounts import AccountStatus
 from shard.commands import Answer, Command, MoneyState, Origin
-from shard.errors import LedgerError
+from shard.errors import LedgerError, NotFound
 from shard.outcomes import Outcome
 from shard.repairs import ItemRecord
 from shard.shard import Shard
@@ -197,8 +197,14 @@ class Trip:
         return Freight(self._others, self._bank.owners, self._carriage)
 
     async def _records(self) -> list[ItemRecord]:
-        named = (self.debtor, Origin.CLIENT, self.command.reference, self.command.transfer_id)
-        return await self._bank.shards[1].repairs.of_transfer(*named)
+        named = (self.debtor, Origin.CLIENT, self.command.reference)
+        shard = self._bank.shards[1]
+        try:
+            # Another process may have booked it, under an id of its own.
+            booked = await shard.transfers.get(*named)
+        except NotFound:
+            return []
+        return await shard.repairs.of_transfer(*named, booked.transfer_id)
 
     async def _item_carried(self) -> SuspenseItem:
         """The item as its carrier has read it: in its first attempt."""
