@@ -69,10 +69,7 @@ class Ways:
         Raises ``ShardUnavailable`` of the shard where it was booked, or of the creditor's.
         """
         repairs = self._routes.shards[original.booked_on].repairs
-        records = await repairs.of_transfer(
-            original.home, original.origin, original.reference, original.transfer_id
-        )
-        for record in records:
+        for record in await repairs.of_transfer(original):
             item = record.item
             if item.amount != amount:
                 continue

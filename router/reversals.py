@@ -250,11 +250,7 @@ class Reversals:
 
     async def _routed_recall(self, wanted: _Wanted, item: SuspenseItem) -> Routed:
         details = {"purpose": wanted.recall, "end_to_end_id": wanted.request.reference}
-        command = recall_command(
-            item,
-            details=details,
-        )
-        return await self._routes.owner_of(item.target), command
+        return await self._routes.owner_of(item.target), recall_command(item, details=details)
 
     async def _send_back(self, wanted: _Wanted, item: SuspenseItem, cause: Outcome) -> bool:
         """Turn an item round whose attempt was refused or recalled; False where others did, or

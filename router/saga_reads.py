@@ -208,9 +208,7 @@ class SagaReads:
         """The items of a transfer, which stay where it was booked, with their decisions."""
         source = transfer.booked_on
         repairs = self._shard(source).repairs
-        records = await repairs.of_transfer(
-            transfer.home, transfer.origin, transfer.reference, transfer.transfer_id
-        )
+        records = await repairs.of_transfer(transfer)
         decisions = await asyncio.gather(*(repairs.decisions(r.item.item_id) for r in records))
         return [
             self.saga(source, record, tuple(decided))

@@ -74,10 +74,7 @@ class Witness:
         return Evidence(answer.outcome, _booking(item, answer))
 
     async def _recall(self, owner: int, item: SuspenseItem) -> Answer:
-        command = recall_command(
-            item,
-            details={"purpose": "repair"},
-        )
+        command = recall_command(item, details={"purpose": "repair"})
         await self._control_points.reached(ControlPoint.RECALL_BEFORE)
         (answer,) = await self._shards[owner].lanes.post_many([command])
         await self._control_points.reached(ControlPoint.RECALL_AFTER_REPLY)

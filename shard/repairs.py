@@ -11,13 +11,13 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from shard.commands import Origin
 from shard.connections import Readers
 from shard.errors import NotFound
 from shard.named_queries import QUERIES
 from shard.outcomes import Outcome
 from shard.repair_choice import RepairChoice
 from shard.suspense import Carrier, ItemState, SuspenseItem, read_item
+from shard.transfers import TransferRecord
 
 _ITEM_COLUMNS = 18
 
@@ -120,14 +120,12 @@ class Repairs:
             raise NotFound("There is no such item on this shard.")
         return _record(rows[0])
 
-    async def of_transfer(
-        self, debtor: int, origin: Origin, reference: str, transfer_id: UUID
-    ) -> list[ItemRecord]:
+    async def of_transfer(self, transfer: TransferRecord) -> list[ItemRecord]:
         """The items of a transfer that was booked here, in the order of their ids.
 
-        The id alone does not name it: the deliveries of its amounts have the same.
+        Its id alone does not name it: the deliveries of its amounts have the same.
         """
-        named = (transfer_id, debtor, origin.value, reference)
+        named = (transfer.transfer_id, transfer.home, transfer.origin.value, transfer.reference)
         rows = await self._readers.rows(QUERIES["item_records_of_transfer"], named)
         return [_record(row) for row in rows]
 

@@ -197,14 +197,14 @@ class Trip:
         return Freight(self._others, self._bank.owners, self._carriage)
 
     async def _records(self) -> list[ItemRecord]:
-        named = (self.debtor, Origin.CLIENT, self.command.reference)
         shard = self._bank.shards[1]
         try:
             # Another process may have booked it, under an id of its own.
+            named = (self.debtor, Origin.CLIENT, self.command.reference)
             booked = await shard.transfers.get(*named)
         except NotFound:
             return []
-        return await shard.repairs.of_transfer(*named, booked.transfer_id)
+        return await shard.repairs.of_transfer(booked)
 
     async def _item_carried(self) -> SuspenseItem:
         """The item as its carrier has read it: in its first attempt."""

@@ -67,9 +67,7 @@ class Paid:
         """Its items, whatever became of them."""
         shard = self.bank.shards[1]
         paid = await shard.transfers.get(self.debtor, Origin.CLIENT, self.reference)
-        records = await shard.repairs.of_transfer(
-            self.debtor, Origin.CLIENT, self.reference, paid.transfer_id
-        )
+        records = await shard.repairs.of_transfer(paid)
         return [record.item for record in records]
 
     async def item_to(self, target: int) -> SuspenseItem:
@@ -84,10 +82,7 @@ class Paid:
 
     async def recall_by_hand(self, item: SuspenseItem) -> Outcome:
         """Keep the present attempt from arriving, as a repair does."""
-        command = recall_command(
-            item,
-            details={"purpose": "repair"},
-        )
+        command = recall_command(item, details={"purpose": "repair"})
         owner = await self.bank.routes.owner_of(item.target)
         return (await self.bank.shards[owner].lanes.post(command)).outcome
 

@@ -154,7 +154,8 @@ async def convoy_swept(bank: SmallBank) -> AnyHandle:
     await Sweeper(bank.client, bank.shards, straggler_age_s=AT_ONCE_S).sweep(1)
     convoy = (await bank.ended(debtor, reference)).convoy
     repairs = bank.shards[1].repairs
-    (record,) = await repairs.of_transfer(debtor, Origin.CLIENT, reference, item.transfer_id)
+    sent = await bank.shards[1].transfers.get(debtor, Origin.CLIENT, reference)
+    (record,) = await repairs.of_transfer(sent)
     assert convoy != record.item.convoy
     handle = bank.client.get_workflow_handle(convoy_workflow_id(1, str(record.item.convoy)))
     await handle.result()

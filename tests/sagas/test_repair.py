@@ -311,9 +311,8 @@ async def test_a_decision_on_what_was_settled_meanwhile_is_refused(stuck: StuckI
     wish = read_wish(words("retry"), now=datetime.now(UTC))
     item = str(stuck.item.item_id)
     assert None is (await activities.decide(DecideOrder(1, item, 2, str(new_id()), wish))).refusal
-    (back,) = await bank.shards[1].repairs.of_transfer(
-        stuck.debtor, stuck.item.origin, stuck.reference, stuck.item.transfer_id
-    )
+    sent = await bank.shards[1].transfers.get(stuck.debtor, stuck.item.origin, stuck.reference)
+    (back,) = await bank.shards[1].repairs.of_transfer(sent)
     await carriage.carry(1, 1, [back.item], limit_s=30.0)
     refusal = await stuck.refusal(words("redirect", account=str(account_no(3))))
     assert "It is returned already" in refusal

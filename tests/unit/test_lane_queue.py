@@ -265,8 +265,7 @@ async def test_lines_that_gathered_are_not_forgotten_behind_a_unit(
 
 async def test_a_unit_that_was_given_up_holds_up_nobody(gathering: Queue) -> None:
     """Also when it would be its turn."""
-    gathering.put()
-    gathering.queue.ended(await gathering.take())
+    await gathering.carry_one()
     gathering.put()
     gone = gathering.queue.put_unit([transfer(1000000001, 1000000002, "1")], None)
     for waiting in gone.waiting:
